@@ -1,0 +1,128 @@
+/*
+ * Every load, store and copy of control words in shared memory goes through the
+ * functions here: a test can stop, kill or inspect at each of them, and
+ * no access is left to the compiler's choice.
+ *
+ * Shared control structures are made of uint32_t and uint64_t alone: no pointer,
+ * bit-field, bool, enum or pthread type.
+ *
+ * Orders: shm_load() acquires and shm_store() releases; shm_peek() and shm_set()
+ * order nothing; the read-modify-write functions do both. shm_fence() is the
+ * full barrier that "say, then look" needs on both sides.
+ */
+#ifndef FAR_SHM_ACCESS_H
+#define FAR_SHM_ACCESS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "inject.h"
+
+#if __GCC_ATOMIC_INT_LOCK_FREE != 2 || __GCC_ATOMIC_LLONG_LOCK_FREE != 2
+#error "shared words need lock-free atomics"
+#endif
+
+static inline uint32_t shm_load(const uint32_t *p)
+{
+	far__touch();
+	return __atomic_load_n(p, __ATOMIC_ACQUIRE);
+}
+
+static inline uint32_t shm_peek(const uint32_t *p)
+{
+	return __atomic_load_n(p, __ATOMIC_RELAXED);
+}
+
+static inline void shm_store(uint32_t *p, uint32_t v)
+{
+	far__touch();
+	__atomic_store_n(p, v, __ATOMIC_RELEASE);
+}
+
+static inline void shm_set(uint32_t *p, uint32_t v)
+{
+	far__touch();
+	__atomic_store_n(p, v, __ATOMIC_RELAXED);
+}
+
+static inline uint32_t shm_swap(uint32_t *p, uint32_t v)
+{
+	far__touch();
+	return __atomic_exchange_n(p, v, __ATOMIC_ACQ_REL);
+}
+
+static inline uint32_t shm_add(uint32_t *p, uint32_t v)
+{
+	far__touch();
+	return __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL);
+}
+
+/* Change *p from @old to @new; false if it was something else. */
+static inline _Bool shm_cas(uint32_t *p, uint32_t old, uint32_t new)
+{
+	far__touch();
+	return __atomic_compare_exchange_n(p, &old, new, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
+static inline uint64_t shm_load64(const uint64_t *p)
+{
+	far__touch();
+	return __atomic_load_n(p, __ATOMIC_ACQUIRE);
+}
+
+static inline void shm_store64(uint64_t *p, uint64_t v)
+{
+	far__touch();
+	__atomic_store_n(p, v, __ATOMIC_RELEASE);
+}
+
+static inline _Bool shm_cas64(uint64_t *p, uint64_t old, uint64_t new)
+{
+	far__touch();
+	return __atomic_compare_exchange_n(p, &old, new, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
+static inline uint64_t shm_add64(uint64_t *p, uint64_t v)
+{
+	far__touch();
+	return __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL);
+}
+
+static inline uint64_t shm_or64(uint64_t *p, uint64_t bits)
+{
+	far__touch();
+	return __atomic_fetch_or(p, bits, __ATOMIC_ACQ_REL);
+}
+
+static inline uint64_t shm_and64(uint64_t *p, uint64_t bits)
+{
+	far__touch();
+	return __atomic_fetch_and(p, bits, __ATOMIC_ACQ_REL);
+}
+
+/* Words between private and shared memory, each read or written exactly once. */
+static inline void shm_copy_in(uint64_t *shared, const uint64_t *private, size_t words)
+{
+	far__touch();
+	for (size_t i = 0; i < words; i++)
+		__atomic_store_n(&shared[i], private[i], __ATOMIC_RELAXED);
+}
+
+static inline void shm_copy_out(uint64_t *private, const uint64_t *shared, size_t words)
+{
+	far__touch();
+	for (size_t i = 0; i < words; i++)
+		private[i] = __atomic_load_n(&shared[i], __ATOMIC_RELAXED);
+}
+
+static inline void shm_fence(void)
+{
+#ifdef __SANITIZE_THREAD__
+	/* ThreadSanitizer knows no fences; what they order here are atomics, which it never reports. */
+	__asm__ volatile("mfence" : : : "memory");
+#else
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
+#endif

@@ -1,0 +1,575 @@
+/*
+ * The far heap. Its range is cut into units of 64 KiB; the table state[] has a
+ * word for each, and nothing else says who owns what:
+ *
+ *	FREE       nobody's; with COMMITTED its pages exist (and may be dirty)
+ *	CLAIMED    a process, named in the word, is about to make it something
+ *	SMALL      64 KiB of blocks of one class; map[] has a bit for each
+ *	LARGE n    the first of a run of n units that are one block; then TAIL
+ *	FREEING n  a process, named in the word, is giving such a run back
+ *
+ *	   FREE -> CLAIMED -> SMALL -> FREE
+ *	                   -> LARGE, TAIL... -> FREEING, TAIL... -> FREE
+ *
+ * Each arrow is one compare-and-swap by whoever moves it, so there is no lock to
+ * die with. A run is claimed unit by unit from the left; when a unit turns out
+ * to be taken, those before it are released again. It is finished from the
+ * right: TAIL, then LARGE in the first word last; it is freed from the right
+ * too, the first word last.
+ *
+ * What a death leaves behind, at any instant:
+ *   - CLAIMED words, and TAILs right behind one (far__heap_sweep() frees both:
+ *     a TAIL follows only its own run's words);
+ *   - FREEING n, with TAILs left of those freed (the sweep frees the TAILs that
+ *     follow without a gap: freed ones may be another run's by now);
+ *   - a finished block that nobody was told of. It is a finished block.
+ *   - a SMALL unit whose last blocks were being retired: up to 64 KiB stay
+ *     unused until the family ends.
+ *
+ * Small blocks: to take one is to set a bit of a map word, to free it is to
+ * clear it. A unit whose words are all zero is retired by swapping each for all
+ * ones: whoever gets all of them owns the unit. Bits beyond the last block are
+ * always set.
+ *
+ * Publication: a process gets a block's address from the one that allocated it
+ * by way of a call, which orders everything; the words here order their own
+ * hand-over by acquire and release (the RMWs do both).
+ */
+#include "heap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "access.h"
+#include "object.h"
+#include "space.h"
+#include "sys.h"
+
+#define UNIT		65536ul
+#define MAP_WORDS	16u		/* 1,024 blocks of 64 bytes */
+#define KEEP_UNITS	1024u		/* free units whose pages are kept for reuse: 64 MiB */
+#define SCAN_UNITS	256u		/* how far to look for room in units of a class */
+
+enum unit_kind { FREE, CLAIMED, SMALL, LARGE, TAIL, FREEING };
+
+#define KIND(s)		((enum unit_kind)((s) & 0xff))
+#define COMMITTED	0x100ul
+#define OWNER(s)	((unsigned)((s) >> 16) & 0xffff)
+#define VALUE(s)	((uint32_t)((s) >> 32))	/* units of a run, or the class */
+#define STATE(kind, owner, value) \
+	((uint64_t)(kind) | (uint64_t)(owner) << 16 | (uint64_t)(value) << 32)
+
+static const uint16_t class_size[] = {
+	64, 128, 192, 256, 320, 384, 512, 768, 1024, 1536, 2048, 3072, 4096,
+	5440, 8192, 10880, 16384, 21824, 32768,
+};
+enum { CLASSES = sizeof class_size / sizeof *class_size };
+
+/* At the start of the object; then state[units], then map[units][MAP_WORDS], then the units. */
+struct heap_head {
+	uint32_t top;			/* units from here on were never used */
+	uint32_t described;		/* units whose state and map pages are committed */
+	uint32_t hint;			/* where to look for a free unit */
+	uint32_t kept;			/* FREE units that are COMMITTED */
+	uint32_t class_hint[CLASSES];	/* a unit of the class that had room; 0 for none */
+};
+
+static struct heap_head *head;
+static uint64_t *state;
+static uint64_t (*map)[MAP_WORDS];
+static char *unit0;
+static uint32_t units;			/* unit 0 is never given out: a hint of 0 is none */
+static unsigned self;
+static __thread uint32_t my_unit[CLASSES];
+
+static size_t object_offset(const void *p)
+{
+	return (size_t)((const char *)p - far__space.heap);
+}
+
+static int commit(const void *from, size_t length)
+{
+	return far__object_commit(far__space.heap_fd, object_offset(from), length);
+}
+
+static char *unit_address(uint32_t unit)
+{
+	return unit0 + (size_t)unit * UNIT;
+}
+
+static unsigned blocks_of(unsigned class)
+{
+	return (unsigned)(UNIT / class_size[class]);
+}
+
+static unsigned words_of(unsigned class)
+{
+	return (blocks_of(class) + 63) / 64;
+}
+
+/* The bits of word @w that are beyond the last block of a class. */
+static uint64_t absent_bits(unsigned class, unsigned w)
+{
+	unsigned here = blocks_of(class) - 64 * w;
+
+	return here >= 64 ? 0 : ~0ul << here;
+}
+
+static unsigned class_for(size_t size)
+{
+	unsigned low = 0, high = CLASSES - 1;
+
+	while (low < high) {
+		unsigned middle = (low + high) / 2;
+
+		if (class_size[middle] < size)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+int far__heap_init(void)
+{
+	size_t size = far__space.heap_size;
+
+	units = (uint32_t)(size / (UNIT + sizeof *state + sizeof *map) - 1);
+	head = (struct heap_head *)far__space.heap;
+	state = (uint64_t *)(far__space.heap + 4096);
+	map = (uint64_t (*)[MAP_WORDS])(state + units);
+	uintptr_t end = (uintptr_t)(map + units);
+
+	unit0 = (char *)((end + 4095) & -4096ul);
+	while ((size_t)(unit0 - far__space.heap) + units * UNIT > size)
+		units--;
+	int err = commit(head, sizeof *head);
+
+	if (err)
+		return err;
+	shm_store(&head->top, 1);
+	shm_store(&head->hint, 1);
+	return 0;
+}
+
+void far__heap_set_owner(unsigned slave)
+{
+	self = slave;
+}
+
+/* See to it that the table's pages for units below @end exist. */
+static int describe(uint32_t end)
+{
+	uint32_t done = shm_load(&head->described);
+
+	if (end <= done)
+		return 0;
+	uint32_t more = end - done < 512 ? done + 512 : end;
+
+	if (more > units)
+		more = units;
+	int err = commit(&state[done], (more - done) * sizeof *state);
+
+	if (!err)
+		err = commit(&map[done], (more - done) * sizeof *map);
+	if (err)
+		return err;
+	while (done < more && !shm_cas(&head->described, done, more))
+		done = shm_load(&head->described);
+	return 0;
+}
+
+/* What the machine could still give, or SIZE_MAX if it does not say. */
+static size_t memory_left(void)
+{
+	char text[256];
+	unsigned long kib;
+	int fd = (int)SYS(openat, AT_FDCWD, "/proc/meminfo", O_RDONLY | O_CLOEXEC, 0);
+
+	if (fd < 0)
+		return SIZE_MAX;
+	long n = SYS(read, fd, text, sizeof text - 1);
+
+	SYS(close, fd);
+	if (n <= 0)
+		return SIZE_MAX;
+	text[n] = 0;
+	const char *line = strstr(text, "MemAvailable:");
+
+	return line && sscanf(line, "MemAvailable: %lu", &kib) == 1 ? kib << 10 : SIZE_MAX;
+}
+
+/* ---------------------------------------------------------------- runs */
+
+static void unclaim(uint32_t first, uint32_t n)
+{
+	while (n--) {
+		uint64_t s = shm_load64(&state[first + n]);
+
+		shm_store64(&state[first + n], STATE(FREE, 0, 0) | (s & COMMITTED));
+	}
+}
+
+/* Claim the run, all or nothing. On failure *taken is the unit that was not free. */
+static bool claim(uint32_t first, uint32_t n, uint32_t *taken)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		uint64_t s = shm_load64(&state[first + i]);
+
+		if (KIND(s) != FREE ||
+		    !shm_cas64(&state[first + i], s, STATE(CLAIMED, self, 0) | (s & COMMITTED))) {
+			unclaim(first, i);
+			*taken = first + i;
+			return false;
+		}
+		far__point("heap.claim");
+	}
+	return true;
+}
+
+/* Find and claim @n free units in [from, to): the first, or 0. */
+static uint32_t claim_between(uint32_t from, uint32_t to, uint32_t n)
+{
+	uint32_t run = 0;
+
+	for (uint32_t i = from; i < to; i++) {
+		if (KIND(shm_load64(&state[i])) != FREE) {
+			run = 0;
+			continue;
+		}
+		if (++run < n)
+			continue;
+		uint32_t taken;
+
+		if (claim(i + 1 - n, n, &taken))
+			return i + 1 - n;
+		run = i - taken;
+	}
+	return 0;
+}
+
+/* The same beyond what was ever used. */
+static uint32_t claim_fresh(uint32_t n, int *err)
+{
+	for (;;) {
+		uint32_t top = shm_load(&head->top), taken;
+
+		if (n > units - top) {
+			*err = -ENOMEM;
+			return 0;
+		}
+		*err = describe(top + n);
+		if (*err)
+			return 0;
+		if (!shm_cas(&head->top, top, top + n))
+			continue;
+		if (claim(top, n, &taken))
+			return top;
+	}
+}
+
+/* Give pages back to the system, or keep some for the next user; then set the units free. */
+static void release(uint32_t first, uint32_t n)
+{
+	uint64_t kept = COMMITTED;
+
+	if (shm_add(&head->kept, n) + n > KEEP_UNITS) {
+		shm_add(&head->kept, -n);
+		far__object_discard(far__space.heap_fd, object_offset(unit_address(first)), n * UNIT);
+		kept = 0;
+	}
+	far__point("heap.release");
+	while (n--)
+		shm_store64(&state[first + n], STATE(FREE, 0, 0) | kept);
+	shm_set(&head->hint, first);
+}
+
+/* Take the pages of claimed units out of the kept ones: how many there were. */
+static uint32_t take_kept(uint32_t first, uint32_t n)
+{
+	uint32_t committed = 0;
+
+	for (uint32_t i = first; i < first + n; i++)
+		committed += !!(shm_load64(&state[i]) & COMMITTED);
+	if (committed)
+		shm_add(&head->kept, -committed);
+	return committed;
+}
+
+/* A claimed run of @n units with all its pages; *fresh if they are certainly zero. */
+static uint32_t claim_run(uint32_t n, bool *fresh, int *err)
+{
+	uint32_t top = shm_load(&head->top), hint = shm_peek(&head->hint);
+	uint32_t first = 0;
+
+	if (hint < top)
+		first = claim_between(hint, top, n);
+	if (!first)
+		first = claim_between(1, top, n);
+	if (!first)
+		first = claim_fresh(n, err);
+	if (!first)
+		return 0;
+	uint32_t committed = take_kept(first, n);
+
+	*fresh = committed == 0;
+	if (committed == n)
+		return first;
+	*err = commit(unit_address(first), n * UNIT);
+	if (*err) {
+		/* Nothing else touches these units: give back what was reserved of them. */
+		far__object_discard(far__space.heap_fd, object_offset(unit_address(first)), n * UNIT);
+		for (uint32_t i = first; i < first + n; i++)
+			shm_store64(&state[i], STATE(CLAIMED, self, 0));
+		unclaim(first, n);
+		return 0;
+	}
+	return first;
+}
+
+static void *alloc_large(size_t size, bool zero, int *err)
+{
+	uint32_t n;
+	bool fresh;
+
+	if (size > (size_t)units * UNIT ||
+	    (size >= 64ul << 20 && size > memory_left())) {
+		*err = -ENOMEM;
+		return NULL;
+	}
+	n = (uint32_t)((size + UNIT - 1) / UNIT);
+	uint32_t first = claim_run(n, &fresh, err);
+
+	if (!first)
+		return NULL;
+	if (zero && !fresh)
+		memset(unit_address(first), 0, size);
+	for (uint32_t i = n; i-- > 1; )
+		shm_store64(&state[first + i], STATE(TAIL, 0, 0));
+	far__point("heap.finish");
+	shm_store64(&state[first], STATE(LARGE, 0, n));
+	return unit_address(first);
+}
+
+/* -------------------------------------------------------------- blocks */
+
+/* Take a block of a unit, if it still is of the class and has one. */
+static void *take_block(uint32_t unit, unsigned class)
+{
+	if (!unit || shm_load64(&state[unit]) != STATE(SMALL, 0, class))
+		return NULL;
+	for (unsigned w = 0; w < words_of(class); w++) {
+		uint64_t word = shm_load64(&map[unit][w]);
+
+		while (word != ~0ul) {
+			unsigned bit = (unsigned)__builtin_ctzl(~word);
+			uint64_t before = shm_or64(&map[unit][w], 1ul << bit);
+
+			if (before & 1ul << bit) {
+				word = before;
+				continue;
+			}
+			/* The unit may have been retired and reborn since it was looked at. */
+			if (shm_load64(&state[unit]) != STATE(SMALL, 0, class)) {
+				shm_and64(&map[unit][w], ~(1ul << bit));
+				return NULL;
+			}
+			return unit_address(unit) + (size_t)(w * 64 + bit) * class_size[class];
+		}
+	}
+	return NULL;
+}
+
+static uint32_t make_unit(unsigned class, int *err)
+{
+	bool fresh;
+	uint32_t unit = claim_run(1, &fresh, err);
+
+	if (!unit)
+		return 0;
+	for (unsigned w = 0; w < words_of(class); w++)
+		shm_store64(&map[unit][w], absent_bits(class, w));
+	far__point("heap.finish");
+	shm_store64(&state[unit], STATE(SMALL, 0, class));
+	return unit;
+}
+
+/* Look for room in the units of a class that are near the place last looked at. */
+static void *take_nearby(unsigned class)
+{
+	static __thread uint32_t cursor;
+	uint32_t top = shm_load(&head->top);
+
+	for (uint32_t i = 0; i < SCAN_UNITS && i < top; i++) {
+		if (++cursor >= top)
+			cursor = 1;
+		void *block = take_block(cursor, class);
+
+		if (block) {
+			my_unit[class] = cursor;
+			return block;
+		}
+	}
+	return NULL;
+}
+
+static void *alloc_small(unsigned class, int *err)
+{
+	void *block = take_block(my_unit[class], class);
+
+	if (block)
+		return block;
+	uint32_t hint = shm_load(&head->class_hint[class]);
+
+	block = take_block(hint, class);
+	if (block) {
+		my_unit[class] = hint;
+		return block;
+	}
+	block = take_nearby(class);
+	while (!block) {
+		uint32_t unit = make_unit(class, err);
+
+		if (!unit)
+			return NULL;
+		my_unit[class] = unit;
+		shm_set(&head->class_hint[class], unit);
+		block = take_block(unit, class);
+	}
+	return block;
+}
+
+/* If nothing of a unit is in use, make it free. */
+static void retire(uint32_t unit, unsigned class)
+{
+	unsigned w, words = words_of(class);
+
+	for (w = 0; w < words; w++)
+		if (shm_load64(&map[unit][w]) != absent_bits(class, w))
+			return;
+	for (w = 0; w < words; w++)
+		if (!shm_cas64(&map[unit][w], absent_bits(class, w), ~0ul))
+			break;
+	if (w == words && shm_cas64(&state[unit], STATE(SMALL, 0, class), STATE(CLAIMED, self, 0))) {
+		release(unit, 1);
+		return;
+	}
+	while (w--)
+		shm_and64(&map[unit][w], absent_bits(class, w));
+}
+
+/* ----------------------------------------------------------- the face */
+
+void *far__heap_alloc(size_t size, bool zero, int *err)
+{
+	if (size > class_size[CLASSES - 1])
+		return alloc_large(size, zero, err);
+	void *block = alloc_small(class_for(size), err);
+
+	if (block && zero)
+		memset(block, 0, size);
+	return block;
+}
+
+/* Where @p lies: its unit, and in a SMALL one its bit. False if no block begins there. */
+static bool locate(const void *p, uint32_t *unit, uint64_t *s, unsigned *block)
+{
+	size_t offset = (size_t)((const char *)p - unit0);
+
+	if (!far__space_in_heap(p) || (const char *)p < unit0 || offset / UNIT >= shm_load(&head->top))
+		return false;
+	*unit = (uint32_t)(offset / UNIT);
+	*s = shm_load64(&state[*unit]);
+	offset %= UNIT;
+	if (KIND(*s) == LARGE)
+		return offset == 0;
+	if (KIND(*s) != SMALL || offset % class_size[VALUE(*s)])
+		return false;
+	*block = (unsigned)(offset / class_size[VALUE(*s)]);
+	return *block < blocks_of(VALUE(*s)) && shm_load64(&map[*unit][*block / 64]) >> *block % 64 & 1;
+}
+
+size_t far__heap_size(const void *block)
+{
+	uint32_t unit;
+	uint64_t s;
+	unsigned i;
+
+	if (!locate(block, &unit, &s, &i))
+		return 0;
+	return KIND(s) == LARGE ? VALUE(s) * UNIT : class_size[VALUE(s)];
+}
+
+int far__heap_free(void *block)
+{
+	uint32_t unit;
+	uint64_t s;
+	unsigned i;
+
+	if (!locate(block, &unit, &s, &i))
+		return -EINVAL;
+	if (KIND(s) == LARGE) {
+		if (!shm_cas64(&state[unit], s, STATE(FREEING, self, VALUE(s))))
+			return -EINVAL;
+		release(unit, VALUE(s));
+		return 0;
+	}
+	unsigned class = VALUE(s);
+	uint64_t bit = 1ul << i % 64;
+	uint64_t before = shm_and64(&map[unit][i / 64], ~bit);
+
+	if (!(before & bit))
+		return -EINVAL;
+	if (shm_peek(&head->class_hint[class]) != unit) {
+		if ((before & ~bit) == absent_bits(class, i / 64))
+			retire(unit, class);
+		else if (before == ~0ul)
+			shm_set(&head->class_hint[class], unit);
+	}
+	return 0;
+}
+
+bool far__heap_fits(const void *block, size_t size)
+{
+	size_t have = far__heap_size(block);
+
+	return have >= size && (have <= 2 * size || have <= 256);
+}
+
+void far__heap_sweep(unsigned slave)
+{
+	uint32_t top = shm_load(&head->top);
+
+	for (uint32_t i = 1; i < top; i++) {
+		uint64_t s = shm_load64(&state[i]);
+
+		if ((KIND(s) != CLAIMED && KIND(s) != FREEING) || OWNER(s) != slave)
+			continue;
+		uint32_t n = 1;
+
+		while (i + n < top && KIND(shm_load64(&state[i + n])) == TAIL)
+			n++;
+		far__object_discard(far__space.heap_fd, object_offset(unit_address(i)), n * UNIT);
+		for (uint32_t k = n; k-- > 0; )
+			shm_store64(&state[i + k], STATE(FREE, 0, 0));
+		i += n - 1;
+	}
+}
+
+void far__heap_status(FILE *stream)
+{
+	uint32_t top = head ? shm_load(&head->top) : 1, small = 0, large = 0;
+
+	for (uint32_t i = 1; i < top; i++) {
+		enum unit_kind k = KIND(shm_load64(&state[i]));
+
+		small += k == SMALL;
+		large += k == LARGE || k == TAIL;
+	}
+	fprintf(stream, "far heap: %zu MiB of addresses, in use %zu KiB in large blocks, %zu KiB for small ones, %zu KiB kept\n",
+		far__space.heap_size >> 20, large * (UNIT >> 10), small * (UNIT >> 10),
+		(head ? shm_load(&head->kept) : 0) * (UNIT >> 10));
+}

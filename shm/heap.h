@@ -1,0 +1,41 @@
+/*
+ * The far heap: blocks of shared memory that any process of the family may take
+ * and give back, without a lock, and that survive any process's death. The
+ * public face is far_alloc() and its sisters, in farcall.h.
+ */
+#ifndef FAR_SHM_HEAP_H
+#define FAR_SHM_HEAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* Lay out the heap in its fresh object: 0, -ENOSPC or -ENOMEM. Once, before the zygote. */
+int far__heap_init(void);
+
+/* Who claims what this process takes: its slave number, 0 in the master. */
+void far__heap_set_owner(unsigned slave);
+
+/*
+ * A block of at least @size bytes, aligned to 64; NULL with *err -ENOMEM (beyond
+ * the heap's range, or beyond what the machine has left) or -ENOSPC (the object's
+ * file system is full). @zero asks for zeros. Lock-free.
+ */
+void *far__heap_alloc(size_t size, bool zero, int *err);
+
+/* Usable bytes of the block that begins at @block, or 0 if none does. */
+size_t far__heap_size(const void *block);
+
+/* 0, or -EINVAL if no block begins there, or it was freed before. Lock-free. */
+int far__heap_free(void *block);
+
+/* Whether @block can hold @size bytes without wasting more than half of itself. */
+bool far__heap_fits(const void *block, size_t size);
+
+/* Take back what a dead process had claimed but not finished. By the zygote alone. */
+void far__heap_sweep(unsigned slave);
+
+void far__heap_status(FILE *stream);
+
+#endif

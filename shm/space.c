@@ -1,0 +1,182 @@
+/* The address space of the family: see space.h. */
+#include "space.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "object.h"
+#include "sys.h"
+
+#define PAGE		4096ul
+#define WINDOW_SIZE	(16ul << 30)
+#define WINDOW_LEAST	(64ul << 20)
+#define HEAP_SIZE	(1ul << 40)
+#define HEAP_LEAST	(16ul << 20)
+#define CONTROL_SIZE	(FAR_SEGMENT_SIZE * FAR_SLAVES_MAX)
+
+struct far__space far__space = { .heap_fd = -1, .control_fd = -1 };
+
+/* "64M" in bytes; 0 if there is none, or it is no size. */
+static size_t size_from(const char *text)
+{
+	static const char suffixes[] = "kmgt";
+
+	if (!text)
+		return 0;
+	char *end;
+	unsigned long long n = strtoull(text, &end, 10);
+
+	if (*end) {
+		const char *suffix = strchr(suffixes, *end | 0x20);
+
+		if (!suffix || end[1])
+			return 0;
+		unsigned shift = 10 * (unsigned)(suffix - suffixes + 1);
+
+		if (n > SIZE_MAX >> shift)
+			return 0;
+		n <<= shift;
+	}
+	return (size_t)n;
+}
+
+static void *map(size_t size, int protection, int flags, int fd)
+{
+	long p = SYS(mmap, 0, size, protection, flags | MAP_NORESERVE, fd, 0);
+
+	return p < 0 && p > -4096 ? NULL : (void *)p;
+}
+
+static char *reserve_windows(size_t *size)
+{
+	for (size_t s = WINDOW_SIZE; s >= WINDOW_LEAST; s /= 2) {
+		char *p = map(s * FAR_SLAVES_MAX, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+		if (p) {
+			*size = s;
+			return p;
+		}
+	}
+	*size = 0;
+	return NULL;
+}
+
+/* Map an object of *size bytes, or of a half, a quarter ... if that is refused, down to @least. */
+static char *map_object(size_t *size, size_t least, int *fd, int *err)
+{
+	for (size_t s = *size; s >= least; s /= 2) {
+		int f = far__object_create(s);
+
+		if (f < 0) {
+			*err = f;
+			if (f == -EMFILE || f == -ENFILE)
+				return NULL;
+			continue;
+		}
+		char *p = map(s, PROT_READ | PROT_WRITE, MAP_SHARED, f);
+
+		if (p) {
+			/* A core dump would fill every hole. */
+			SYS(madvise, p, s, MADV_DONTDUMP);
+			*size = s;
+			*fd = f;
+			return p;
+		}
+		*err = -ENOMEM;
+		SYS(close, f);
+	}
+	return NULL;
+}
+
+int far__space_map(void)
+{
+	struct far__space s = { .heap_fd = -1, .control_fd = -1 };
+	int err = -ENOMEM;
+	size_t control_size = CONTROL_SIZE;
+	size_t asked = size_from(secure_getenv("FARCALL_HEAP"));
+
+	s.heap_size = asked < HEAP_LEAST ? (asked ? HEAP_LEAST : HEAP_SIZE) : asked & -(1ul << 20);
+	s.control = map_object(&control_size, CONTROL_SIZE, &s.control_fd, &err);
+	if (!s.control)
+		return err;
+	s.heap = map_object(&s.heap_size, HEAP_LEAST, &s.heap_fd, &err);
+	if (!s.heap) {
+		SYS(munmap, s.control, CONTROL_SIZE);
+		SYS(close, s.control_fd);
+		return err;
+	}
+	s.windows = reserve_windows(&s.window_size);
+	far__space = s;
+	return 0;
+}
+
+int far__space_commit(unsigned slave, size_t offset, size_t length)
+{
+	return far__object_commit(far__space.control_fd, slave * FAR_SEGMENT_SIZE + offset, length);
+}
+
+void far__space_discard(unsigned slave)
+{
+	far__object_discard(far__space.control_fd, slave * FAR_SEGMENT_SIZE, FAR_SEGMENT_SIZE);
+}
+
+/* Take every block that malloc() can give without asking the kernel for more. */
+static void burn_heap(void)
+{
+	struct rlimit old, none;
+	char *brk_end = (char *)(((uintptr_t)sbrk(0) + PAGE - 1) & -PAGE);
+
+	/* A page just above the heap keeps it from growing. */
+	SYS(mmap, brk_end, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	if (getrlimit(RLIMIT_AS, &old))
+		return;
+	none = old;
+	none.rlim_cur = PAGE;
+	if (setrlimit(RLIMIT_AS, &none))
+		return;
+	for (size_t size = 1ul << 20; size >= 24; size = size > 1024 ? size / 2 : size - 16)
+		for (void *volatile block = malloc(size); block; block = malloc(size))
+			;
+	setrlimit(RLIMIT_AS, &old);
+}
+
+/* Fill every gap above the windows, from the largest piece that fits to the page. */
+static void plug_gaps(void)
+{
+	char *end = far__space.windows + far__space.window_size * FAR_SLAVES_MAX;
+
+	for (size_t size = 1ul << 46; size >= PAGE; size /= 2) {
+		for (;;) {
+			char *p = map(size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+			if (!p)
+				break;
+			if (p < end) {
+				SYS(munmap, p, size);
+				break;
+			}
+		}
+	}
+}
+
+void far__space_seal(void)
+{
+#if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
+	burn_heap();
+	plug_gaps();
+#else
+	/* A sanitizer's allocator has its own fixed range; addresses then tell no owner. */
+	(void)burn_heap;
+	(void)plug_gaps;
+#endif
+}
+
+int far__space_open(unsigned slave)
+{
+	return (int)SYS(munmap, far__space.windows + slave * far__space.window_size, far__space.window_size);
+}

@@ -1,0 +1,78 @@
+/*
+ * The plan of the address space: what lies where in every process of the family.
+ *
+ *	windows   one private window per slave process; PROT_NONE until its slave
+ *	          opens it, and then the only place where that slave's mmap() and
+ *	          malloc() find room. So an address tells its owner.
+ *	heap      the far heap, one sparse shared object, mapped whole
+ *	control   the family's control block and a segment per slave, likewise
+ *
+ * All are mapped once, before the zygote starts, and never moved or unmapped:
+ * their addresses are the same in every process, and what is stale can still be
+ * looked at without a fault.
+ */
+#ifndef FAR_SHM_SPACE_H
+#define FAR_SHM_SPACE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { FAR_SLAVES_MAX = 4096 };
+
+#define FAR_SEGMENT_SIZE	(32ul << 20)	/* addresses; a few pages of it are used */
+
+struct far__space {
+	char *windows;
+	size_t window_size;		/* 0: no windows, so no slave processes */
+	char *heap;
+	size_t heap_size;
+	int heap_fd;
+	char *control;			/* segment 0 is the family's block and the master's own */
+	int control_fd;
+};
+
+extern struct far__space far__space;
+
+/* Map it all, once: 0, or -errno with nothing mapped. Not thread-safe. */
+int far__space_map(void);
+
+/* Which window @p lies in, or -1. */
+static inline int far__space_window(const void *p)
+{
+	size_t offset = (size_t)((const char *)p - far__space.windows);
+
+	if (offset >= far__space.window_size * FAR_SLAVES_MAX)
+		return -1;
+	return (int)(offset / far__space.window_size);
+}
+
+static inline bool far__space_in_heap(const void *p)
+{
+	return (size_t)((const char *)p - far__space.heap) < far__space.heap_size;
+}
+
+static inline bool far__space_in_control(const void *p)
+{
+	return (size_t)((const char *)p - far__space.control) < FAR_SEGMENT_SIZE * FAR_SLAVES_MAX;
+}
+
+static inline void *far__space_segment(unsigned slave)
+{
+	return far__space.control + slave * FAR_SEGMENT_SIZE;
+}
+
+/* Reserve pages of a segment (0, -ENOSPC, -ENOMEM), and give all of them back, zeroed. */
+int far__space_commit(unsigned slave, size_t offset, size_t length);
+void far__space_discard(unsigned slave);
+
+/*
+ * In the zygote: leave nothing for mmap() and malloc() to hand out but what a
+ * window offers. Afterwards the caller must not allocate.
+ */
+void far__space_seal(void);
+
+/* In a slave process: open its window. 0 or -errno. */
+int far__space_open(unsigned slave);
+
+#endif

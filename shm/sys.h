@@ -1,0 +1,20 @@
+/*
+ * The one door to the kernel for calls that can fail: SYS(name, arguments...)
+ * makes the system call and returns its result or -errno, leaving errno alone.
+ * A test replaces far__sys to make the n-th call fail, or all of a kind.
+ */
+#ifndef FAR_SHM_SYS_H
+#define FAR_SHM_SYS_H
+
+#include <sys/syscall.h>
+
+extern long (*far__sys)(long number, long a, long b, long c, long d, long e, long f);
+
+#define SYS(name, ...) SYS_(SYS_##name, ##__VA_ARGS__, 0, 0, 0, 0, 0, 0)
+#define SYS_(number, a, b, c, d, e, f, ...) \
+	far__sys(number, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+
+/* A descriptor moved above stderr, so that a closed stdio stays closed; or -errno as given. */
+int far__fd_above_stdio(int fd);
+
+#endif
