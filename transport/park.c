@@ -1,0 +1,232 @@
+/* Sleeping and waking: see park.h for the protocol. */
+#include "park.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "bell.h"
+#include "sys.h"
+#include "uring.h"
+
+#ifndef SYS_futex_waitv
+#define SYS_futex_waitv 449	/* every architecture but alpha */
+#endif
+
+static enum far__wait backend = FAR_WAIT_FUTEX;
+static const char *reason = "not chosen yet";
+
+static struct {
+	int fd;
+	uint32_t *word;
+	void (*gone)(void);
+} watched = { .fd = -1 };
+
+static struct {
+	_Atomic uint64_t sleeps, wakes, fallbacks;
+} counters;
+
+uint64_t far__now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static struct timespec timespec_of(uint64_t ns)
+{
+	return (struct timespec){ .tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000) };
+}
+
+/* -------------------------------------------------------------- choice */
+
+static bool have_waitv(void)
+{
+	uint32_t word = 1;
+	struct futex_waitv w = { .val = 0, .uaddr = (uintptr_t)&word, .flags = FUTEX_32 };
+
+	return SYS(futex_waitv, &w, 1, 0, 0, CLOCK_MONOTONIC) == -EAGAIN;
+}
+
+static void choose_forced(const char *forced)
+{
+	reason = "FARCALL_WAIT";
+	if (!strcmp(forced, "uring")) {
+		int err = far__uring_probe();
+
+		backend = err < 0 ? FAR_WAIT_POLL : FAR_WAIT_URING;
+		if (err < 0)
+			reason = "FARCALL_WAIT=uring, but io_uring is refused";
+	} else if (!strcmp(forced, "futex")) {
+		backend = have_waitv() ? FAR_WAIT_FUTEX : FAR_WAIT_POLL;
+		if (backend == FAR_WAIT_POLL)
+			reason = "FARCALL_WAIT=futex, but futex_waitv() is missing";
+	} else {
+		backend = FAR_WAIT_POLL;
+		if (strcmp(forced, "poll"))
+			reason = "FARCALL_WAIT is none of uring, futex, poll";
+	}
+}
+
+void far__park_init(void)
+{
+	const char *forced = secure_getenv("FARCALL_WAIT");
+
+	if (forced && *forced) {
+		choose_forced(forced);
+	} else if (far__uring_probe() > 0) {
+		backend = FAR_WAIT_URING;
+		reason = "io_uring waits for futexes here";
+	} else if (have_waitv()) {
+		backend = FAR_WAIT_FUTEX;
+		reason = "io_uring is refused or cannot wait for futexes";
+	} else {
+		backend = FAR_WAIT_POLL;
+		reason = "neither io_uring nor futex_waitv() can be used";
+	}
+}
+
+void far__park_forked(void)
+{
+	watched.fd = -1;
+	watched.word = NULL;
+	far__uring_forked();
+	far__bell_forked();
+	counters.sleeps = counters.wakes = counters.fallbacks = 0;
+}
+
+enum far__wait far__park_backend(void)
+{
+	return backend;
+}
+
+void far__park_watch(int fd, uint32_t *word, void (*gone)(void))
+{
+	watched.fd = fd;
+	watched.word = word;
+	watched.gone = gone;
+}
+
+/* ------------------------------------------------------------- sleeping */
+
+/* Each sleeps until something may have happened; how long is the caller's loop's business. */
+
+static void sleep_on_futex(struct far__park *park, uint64_t deadline)
+{
+	struct timespec t = timespec_of(deadline);
+	struct futex_waitv w[2] = {
+		{ .val = FAR_ON_FUTEX, .uaddr = (uintptr_t)&park->armed, .flags = FUTEX_32 },
+	};
+
+	if (watched.word) {
+		uint32_t owner = shm_load(watched.word);
+
+		if (owner & FUTEX_OWNER_DIED) {
+			watched.gone();
+			return;
+		}
+		w[1] = (struct futex_waitv){ .val = owner, .uaddr = (uintptr_t)watched.word, .flags = FUTEX_32 };
+	}
+	SYS(futex_waitv, w, watched.word ? 2 : 1, 0, deadline == UINT64_MAX ? NULL : &t, CLOCK_MONOTONIC);
+	if (watched.word && shm_load(watched.word) & FUTEX_OWNER_DIED)
+		watched.gone();
+}
+
+static void sleep_on_bell(uint64_t deadline)
+{
+	if (far__bell_wait(watched.fd, deadline, backend == FAR_WAIT_URING))
+		watched.gone();
+}
+
+/* A plain futex word, for a process that has nothing to watch. */
+static void sleep_on_word(struct far__park *park, uint64_t deadline)
+{
+	struct timespec t = timespec_of(deadline);
+
+	/* FUTEX_WAIT_BITSET takes an absolute time. */
+	SYS(futex, &park->armed, FUTEX_WAIT_BITSET, FAR_ON_FUTEX, deadline == UINT64_MAX ? NULL : &t, 0,
+	    FUTEX_BITSET_MATCH_ANY);
+}
+
+static bool sleep_in_ring(struct far__park *park, uint64_t deadline)
+{
+	int result = far__uring_sleep(&park->armed, FAR_ON_FUTEX, watched.fd, deadline);
+
+	if (result == FAR_URING_WATCHED)
+		watched.gone();
+	if (result < 0)
+		counters.fallbacks++;
+	return result >= 0;
+}
+
+bool far__park_sleep(struct far__park *park, bool (*ready)(void *), void *arg, uint64_t deadline)
+{
+	bool on_bell = backend == FAR_WAIT_POLL || (backend == FAR_WAIT_URING && far__uring_probe() == 0);
+	uint32_t how = FAR_ON_FUTEX;
+
+	if (on_bell) {
+		uint32_t bell = far__bell();
+
+		if (bell) {
+			shm_set(&park->bell, bell);
+			how = FAR_ON_BELL;
+		} else {
+			counters.fallbacks++;
+		}
+	}
+	for (;;) {
+		uint32_t seen = far__bell_seen();
+
+		shm_store(&park->armed, how);	/* S1 */
+		shm_fence();			/* S2; partner: far__park_wake() */
+		if (ready(arg))			/* S3 */
+			return true;
+		if (deadline != UINT64_MAX && far__now() >= deadline)
+			return false;
+		far__point("park.sleep");
+		counters.sleeps++;
+		if (how == FAR_ON_BELL && far__bell_seen() == seen)
+			sleep_on_bell(deadline);
+		else if (how == FAR_ON_BELL)
+			continue;
+		else if (backend == FAR_WAIT_URING && sleep_in_ring(park, deadline))
+			continue;
+		else if (watched.word)
+			sleep_on_futex(park, deadline);
+		else
+			sleep_on_word(park, deadline);
+	}
+}
+
+void far__park_wake_armed(struct far__park *park)
+{
+	uint32_t bell = shm_peek(&park->bell);
+	uint32_t how = shm_swap(&park->armed, FAR_AWAKE);
+
+	far__point("park.wake");
+	if (how == FAR_ON_BELL)
+		far__bell_ring(bell);
+	else if (how == FAR_ON_FUTEX)
+		SYS(futex, &park->armed, FUTEX_WAKE, INT_MAX);
+	counters.wakes += how != FAR_AWAKE;
+}
+
+void far__park_thread_end(void)
+{
+	far__uring_thread_end();
+}
+
+void far__park_status(FILE *stream)
+{
+	static const char *const name[] = { "uring", "futex", "poll" };
+
+	fprintf(stream, "waiting: %s (%s), %llu sleeps, %llu wake-ups, %llu fallbacks\n", name[backend], reason,
+		(unsigned long long)counters.sleeps, (unsigned long long)counters.wakes,
+		(unsigned long long)counters.fallbacks);
+}

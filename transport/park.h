@@ -1,0 +1,91 @@
+/*
+ * Sleeping until somebody in another process has published something, and waking
+ * whoever sleeps so.
+ *
+ * A park is a word in shared memory that says whether, and how, its side sleeps:
+ *
+ *	sleeper                             waker
+ *	S1  armed = how I sleep             W1  publish (a release store)
+ *	S2  full barrier                    W2  full barrier
+ *	S3  look: anything published?       W3  look: armed?
+ *	S4  no: sleep while armed           W4  yes: armed = 0, wake
+ *
+ * Each side says before it looks. With both barriers, either S3 sees W1 and the
+ * sleeper does not sleep, or W3 sees S1 and the waker wakes; without either of
+ * them both may look too early (a store waits in the store buffer while the
+ * later load is answered) and the sleeper sleeps for ever. Whoever swaps armed
+ * to 0 wakes, so a sleep costs one wake-up. A wake-up without cause is allowed
+ * at any time: sleepers look again.
+ *
+ * What a death leaves behind: a dead sleeper's park stays armed and costs its
+ * wakers a vain wake-up. A waker that dies between W1 and W4 leaves a sleeper
+ * asleep with something published: whoever reports the death wakes it.
+ *
+ * Three ways to sleep (FARCALL_WAIT), alike but in cost:
+ *	uring	an io_uring of the thread's own, in which it waits for the park's
+ *		futex word and the watched descriptor together (Linux 6.7); where
+ *		the futex operation is missing, for the bell
+ *	futex	futex_waitv() on the park's word and the watched word (Linux 5.16)
+ *	poll	ppoll() on the process's bell, a datagram socket, and the watched
+ *		descriptor; needs nothing but sockets
+ *
+ * A process that can die without those who wait for it hearing of it (the
+ * zygote) is watched by all sleepers: far__park_watch().
+ */
+#ifndef FAR_TRANSPORT_PARK_H
+#define FAR_TRANSPORT_PARK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "access.h"
+
+struct far__park {
+	uint32_t armed;		/* enum far__armed */
+	uint32_t bell;		/* the bell to ring, if that is how */
+};
+
+enum far__armed { FAR_AWAKE, FAR_ON_FUTEX, FAR_ON_BELL };
+
+enum far__wait { FAR_WAIT_URING, FAR_WAIT_FUTEX, FAR_WAIT_POLL };
+
+/* Choose how this process's threads sleep. After a fork, forget the parent's sleepers. */
+void far__park_init(void);
+void far__park_forked(void);
+
+enum far__wait far__park_backend(void);
+
+/*
+ * From now on sleepers of this process also end their sleep when @fd becomes
+ * readable, or the kernel marks the robust futex @word as its dead owner's; they
+ * call @gone then. fd -1: nothing is watched.
+ */
+void far__park_watch(int fd, uint32_t *word, void (*gone)(void));
+
+/*
+ * Sleep in @park until @ready(@arg) is true, or the time @deadline
+ * (CLOCK_MONOTONIC, in ns; UINT64_MAX: never) has passed: whether it is ready.
+ * @ready must see what wakers publish, with acquire loads. Several threads may
+ * sleep in one park. Does not spin.
+ */
+bool far__park_sleep(struct far__park *park, bool (*ready)(void *), void *arg, uint64_t deadline);
+
+/* W3 and W4. The caller has published. */
+void far__park_wake_armed(struct far__park *park);
+
+static inline void far__park_wake(struct far__park *park)
+{
+	shm_fence();
+	if (__builtin_expect(shm_peek(&park->armed) != FAR_AWAKE, 0))
+		far__park_wake_armed(park);
+}
+
+/* A thread that slept is ending: free what its sleeps hold. */
+void far__park_thread_end(void);
+
+uint64_t far__now(void);
+
+void far__park_status(FILE *stream);
+
+#endif
