@@ -1,0 +1,634 @@
+/*
+ * From the captured call to the message, and from the reply to the result.
+ *
+ * A call is made in three steps, all in the calling thread:
+ *   begin      find the slave, this thread's port to it, and a free slot; done by
+ *              the first pointer argument that is looked at, or by the last step
+ *   look       each pointer argument is passed, replaced by a copy in shared
+ *              memory, or refused; a refusal is remembered
+ *   dispatch   far__capture() has the registers: write the message, publish it,
+ *              and wait for the reply or make a task of it
+ * Nothing is published before the last step, so a call that fails earlier leaves
+ * nothing to take back but the memory for its copies.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "heap.h"
+#include "internal.h"
+#include "mail.h"
+#include "message.h"
+#include "sys.h"
+
+_Static_assert(sizeof(struct far_registers) == 192, "call_x86_64.S: REGISTERS");
+_Static_assert(offsetof(struct far_registers, rax) == 48, "call_x86_64.S: RAX");
+_Static_assert(offsetof(struct far_registers, x87) == 56, "call_x86_64.S: X87");
+_Static_assert(offsetof(struct far_registers, vector) == 64, "call_x86_64.S: VECTOR");
+_Static_assert(offsetof(struct far_frame, function) == 192, "call_x86_64.S: FUNCTION");
+_Static_assert(offsetof(struct far_frame, stack) == 200, "call_x86_64.S: STACK");
+_Static_assert(offsetof(struct far_frame, stack_words) == 208, "call_x86_64.S: STACK_WORDS");
+_Static_assert(offsetof(struct far_frame, sp) == 216, "call_x86_64.S: SP");
+_Static_assert(offsetof(struct far__call, jump) == 40, "call_x86_64.S: JUMP");
+_Static_assert((int)FAR_INT_REGISTERS == FAR__INTS && (int)FAR_VECTOR_REGISTERS == FAR__VECTORS, "farcall.h");
+
+#define BODY_BYTES	sizeof(struct far__body)
+#define ALIGN16(n)	(((n) + 15) & ~15u)
+
+static inline struct far__slave *slave_of(const struct far__call *call)
+{
+	return ((struct far__port *)call->lane)->slave;
+}
+
+static inline unsigned argument_words(const struct far__site *site)
+{
+	return site->ints + site->vectors * (1u + site->wide) + site->stack / 8;
+}
+
+/* --------------------------------------------------------------- begin */
+
+/* Make the slot at the port's position ours: wait until its last call is answered. */
+static bool free_slot(const struct far__call *call, struct far__port *port)
+{
+	const struct far__lane *lane = &port->lane;
+
+	while (port->laps) {
+		uint32_t position = lane->position, before = position - (lane->mask + 1);
+
+		if (FAR_UNLIKELY(!far__lane_is_answered(lane, before))) {
+			if (port->slave->fail_when_full && call->op == FAR__OP_SCHEDULE) {
+				far__fail(FAR_EFULL, EAGAIN, call->site->function, call->site,
+					  "the queue of slave \"%s\" is full", port->slave->name);
+				return false;
+			}
+			if (!far__port_await(port, before, FAR_FOREVER))
+				return true;	/* the slave is dead, and so will this call be */
+			if (position != lane->position)
+				continue;	/* what was served meanwhile made calls too */
+		}
+		uintptr_t task = port->task[position & lane->mask];
+
+		if (task)
+			far__task_move(task, port, before);
+		break;
+	}
+	return true;
+}
+
+static bool is_myself(uintptr_t handle)
+{
+	return far__thread.server && far__thread.server->handle == handle;
+}
+
+/* This thread's port to the slave, entered. NULL and far_error(). */
+static struct far__port *open_port(struct far__call *call)
+{
+	uintptr_t handle = (uintptr_t)call->slave;
+	struct far__thread *thread = &far__thread;
+	struct far__port *port = thread->last_port;
+
+	if (FAR_UNLIKELY(thread->last_handle != handle || !handle)) {
+		port = far__port_find(handle, call->site);
+		if (!port)
+			return NULL;
+		thread->last_handle = handle;
+		thread->last_port = port;
+	}
+	if (FAR_UNLIKELY(!far__port_enter(port, handle))) {
+		far__port_leave(port);
+		thread->last_handle = 0;
+		far__fail(FAR_ECLOSED, EBADF, call->site->function, call->site, "the slave is closed");
+		return NULL;
+	}
+	if (FAR_UNLIKELY(!far__image_is_common(call->function)) && port->slave->kind == FAR_PROCESS) {
+		far__port_leave(port);
+		call->function = far__image_function(call);
+		return call->function ? open_port(call) : NULL;
+	}
+	return port;
+}
+
+static bool begin(struct far__call *call)
+{
+	call->begun = true;
+	if (call->op == FAR__OP_THREAD)
+		return true;
+	if (FAR_UNLIKELY(call->op == FAR__OP_INVOKE && is_myself((uintptr_t)call->slave))) {
+		call->in_place = true;
+		return true;
+	}
+	struct far__port *port = open_port(call);
+
+	if (FAR_UNLIKELY(!port))
+		return false;
+	if (FAR_UNLIKELY(!free_slot(call, port))) {
+		far__port_leave(port);
+		return false;
+	}
+	call->lane = port;
+	unsigned words = argument_words(call->site);
+
+	if (words > FAR_SLOT_ARGUMENTS && words <= FAR_MESSAGE_WORDS)
+		call->inline_used = ALIGN16((words - FAR_SLOT_ARGUMENTS) * 8);
+	if (call->result == FAR__MEMORY && call->inline_used + call->site->result_size <= BODY_BYTES) {
+		call->private_[0] = (char *)far__lane_body(&port->lane, port->lane.position) + call->inline_used;
+		call->inline_used += ALIGN16((uint32_t)call->site->result_size);
+	}
+	return true;
+}
+
+/* The bodies of a lane are committed when the first is needed. */
+static bool have_bodies(const struct far__call *call)
+{
+	struct far__port *port = call->lane;
+
+	if (FAR_UNLIKELY(!port->bodies)) {
+		int err = far__lane_commit_bodies(&port->lane, port->slave->number, port->number);
+
+		if (err) {
+			far__fail(FAR_ENOMEM, -err, call->site->function, call->site,
+				  "no room for the message: shared memory is full");
+			return false;
+		}
+		port->bodies = true;
+	}
+	return true;
+}
+
+/* Shared memory for @size bytes of a call: in the body, or a far-heap block. NULL and far_error(). */
+static void *room_for(struct far__call *call, size_t size, bool *on_heap)
+{
+	struct far__port *port = call->lane;
+	int err = 0;
+
+	if (port && call->inline_used <= BODY_BYTES && size <= BODY_BYTES - call->inline_used) {
+		char *body = (char *)far__lane_body(&port->lane, port->lane.position);
+		void *room = body + call->inline_used;
+
+		if (!have_bodies(call))
+			return NULL;
+		*on_heap = false;
+		call->inline_used += ALIGN16((uint32_t)size);
+		return room;
+	}
+	void *room = far__heap_alloc(size, false, &err);
+
+	if (!room)
+		far__fail(FAR_ENOMEM, -err, call->site->function, call->site,
+			  "no shared memory for %zu bytes of the call: %s", size, strerror(-err));
+	*on_heap = true;
+	return room;
+}
+
+/* ---------------------------------------------------------------- look */
+
+void far__buffer(struct far__call *call, const void *p, size_t size, int use)
+{
+	call->buffers[call->nbuffers++] = (struct far__buffer){
+		.here = p, .size = size, .use = (uint8_t)use, .argument = call->argument,
+	};
+}
+
+static void refuse(struct far__call *call, int argument, const void *p, enum far__reach reach)
+{
+	struct far__slave *slave = slave_of(call);
+
+	if (reach == FAR_STALE)
+		far__fail(FAR_ESTALE, EFAULT, call->site->function, call->site,
+			  "argument %d (%p) points into the memory of another slave process, which \"%s\" cannot see: "
+			  "copy it home first, or keep it in far_alloc()ed memory", argument, p, slave->name);
+	else
+		far__fail(FAR_EPOINTER, EFAULT, call->site->function, call->site,
+			  "argument %d (%p) points to %s, which slave process \"%s\" cannot see: "
+			  "use far_in(p, n), far_out(p, n), far_inout(p, n) or far_str(p), or far_alloc() the memory",
+			  argument, p, far__image_describe(p), slave->name);
+	far__failure()->address = (void *)(uintptr_t)p;
+	call->failed = true;
+}
+
+/* Copy a string in, if it is one. */
+static void copy_string(struct far__call *call, struct far__buffer *b, int argument)
+{
+	long length = far__image_strlen(b->here);
+	bool on_heap = false;
+
+	if (length < 0) {
+		far__fail(FAR_EPOINTER, EFAULT, call->site->function, call->site,
+			  "argument %d (%p) is no string: it does not end in readable memory", argument, b->here);
+		far__failure()->address = (void *)(uintptr_t)b->here;
+		call->failed = true;
+		return;
+	}
+	b->size = (size_t)length + 1;
+	b->there = room_for(call, b->size, &on_heap);
+	if (!b->there) {
+		call->failed = true;
+		return;
+	}
+	memcpy(b->there, b->here, b->size - 1);
+	((char *)b->there)[b->size - 1] = 0;
+	b->use = (uint8_t)(FAR__IN | (on_heap ? FAR_COPY_ON_HEAP : 0));
+}
+
+static void copy_buffer(struct far__call *call, struct far__buffer *b)
+{
+	bool on_heap = false;
+
+	b->there = room_for(call, b->size, &on_heap);
+	if (!b->there) {
+		call->failed = true;
+		return;
+	}
+	if (on_heap)
+		b->use |= FAR_COPY_ON_HEAP;
+	if (b->use & FAR__IN)
+		memcpy(b->there, b->here, b->size);
+	else
+		memset(b->there, 0, b->size);
+}
+
+/* The buffer that an argument's value lies in, among those its expression named. */
+static struct far__buffer *buffer_of(struct far__call *call, const char *p, int argument)
+{
+	for (unsigned i = 0; i < call->nbuffers; i++) {
+		struct far__buffer *b = &call->buffers[i];
+
+		if (b->argument == argument &&
+		    (b->here == p || (p >= (const char *)b->here && p <= (const char *)b->here + b->size)))
+			return b;
+	}
+	return NULL;
+}
+
+void far__look(struct far__call *call, void *value, int argument, int use)
+{
+	char *p;
+
+	memcpy(&p, value, sizeof p);
+	if (!call->begun && !begin(call))
+		call->failed = true;
+	if (call->failed || call->in_place || use & FAR__REMOTE)
+		return;
+	struct far__buffer *b = call->nbuffers ? buffer_of(call, p, argument) : NULL;
+
+	if (b && b->use & FAR__REMOTE)
+		return;
+	if (b && p) {
+		if (b->use & FAR__STRING)
+			copy_string(call, b, argument);
+		else
+			copy_buffer(call, b);
+		if (!call->failed) {
+			p = (char *)b->there + (p - (const char *)b->here);
+			memcpy(value, &p, sizeof p);
+		}
+		return;
+	}
+	if (call->op == FAR__OP_THREAD)
+		return;
+	enum far__reach reach = far__image_reach(slave_of(call), p);
+
+	if (reach == FAR_REACHES)
+		return;
+	if (reach == FAR_PRIVATE && use & FAR__CONST_CHAR) {
+		struct far__buffer *s = &call->buffers[call->nbuffers++];
+
+		*s = (struct far__buffer){ .here = p, .argument = (uint8_t)argument };
+		copy_string(call, s, argument);
+		if (!call->failed)
+			memcpy(value, &s->there, sizeof s->there);
+		return;
+	}
+	refuse(call, argument, p, reach);
+}
+
+int far__fd(struct far__call *call, int fd)
+{
+	uintptr_t handle = (uintptr_t)call->slave;
+	struct far__thread *thread = &far__thread;
+	int result;
+
+	if (call->failed)
+		return -1;
+	if (call->op == FAR__OP_THREAD || (thread->server && thread->server->handle == handle)) {
+		result = (int)SYS(fcntl, fd, F_DUPFD_CLOEXEC, 3);
+	} else {
+		struct far__slave *slave = far__slave_find(handle, call->site->function, call->site);
+
+		if (!slave) {
+			call->begun = call->failed = true;
+			return -1;
+		}
+		if (slave->kind != FAR_PROCESS)
+			result = (int)SYS(fcntl, fd, F_DUPFD_CLOEXEC, 3);
+		else
+			result = far__mail_fd(call->slave, fd);
+		if (result < 0 && far__failed && far__failure()->code == FAR_EDIED) {
+			call->begun = call->failed = true;
+			return -1;
+		}
+	}
+	if (result < 0) {
+		far__fail(result == -EMFILE || result == -ENFILE ? FAR_ELIMIT : FAR_EINVAL, -result,
+			  call->site->function, call->site, "descriptor %d cannot be passed: %s", fd, strerror(-result));
+		call->begun = call->failed = true;
+	}
+	return result;
+}
+
+/* ------------------------------------------------------------ the reply */
+
+int far__no_result(uint8_t result, struct far_registers *registers)
+{
+	uint64_t hidden = registers->gp[0];
+
+	memset(registers, 0, sizeof *registers);
+	if (result == FAR__MEMORY)
+		registers->gp[0] = hidden;
+	return result == FAR__X87 ? 1 : result == FAR__X87_2 ? 2 : 0;
+}
+
+void far__holds_release(struct far__holds *holds)
+{
+	if (FAR_UNLIKELY(holds->arguments != NULL))
+		far__heap_free(holds->arguments);
+	if (FAR_UNLIKELY(holds->result_on_heap))
+		far__heap_free(holds->result);
+	if (holds->result_on_malloc)
+		free(holds->result);
+	for (unsigned i = 0; i < holds->nbuffers; i++)
+		if (holds->buffers[i].use & FAR_COPY_ON_HEAP)
+			far__heap_free(holds->buffers[i].there);
+		else if (holds->buffers[i].use & FAR_COPY_PRIVATE)
+			free(holds->buffers[i].there);
+	holds->nbuffers = 0;
+}
+
+void far__reply_of_dead(const struct far__slave *slave, struct far__reply *reply)
+{
+	const struct far__member *m = far__member(slave->number);
+
+	*reply = (struct far__reply){ .info = far__reply_info(FAR_DIED, 0, 0) };
+	reply->word[0] = shm_load(&m->status);
+	reply->word[1] = !shm_load(&m->pid);
+	if (slave->kind == FAR_PROCESS ? shm_load(&slave->segment->stop) && !reply->word[0]
+				       : shm_load(&slave->segment->stop))
+		reply->info = far__reply_info(FAR_NOT_RUN, 0, 0);
+}
+
+static void explain_death(struct far_error *e, const struct far__site *site, const char *name, int status)
+{
+	if (WIFSIGNALED(status)) {
+		int signal = WTERMSIG(status);
+		const char *abbreviation = sigabbrev_np(signal);
+
+		far__error_fill(e, FAR_EDIED, EOWNERDEAD, site->function, site,
+				"slave process \"%s\" was killed by SIG%s (%s)", name,
+				abbreviation ? abbreviation : "?", strsignal(signal));
+		e->signal = signal;
+	} else {
+		far__error_fill(e, FAR_EDIED, EOWNERDEAD, site->function, site,
+				"slave process \"%s\" exited with status %d", name, WEXITSTATUS(status));
+		e->status = WEXITSTATUS(status);
+	}
+}
+
+void far__explain(struct far_error *e, const struct far__site *site, uintptr_t handle, const struct far__reply *reply)
+{
+	const struct far__slave *slave = far__slave_by_number(far__handle_number(handle));
+	const char *name = slave ? slave->name : "";
+	char *text = (char *)(uintptr_t)reply->word[1];
+
+	switch ((enum far__outcome)(reply->info & 0xff)) {
+	case FAR_RAISED:
+		far__error_fill(e, (int)reply->word[0], 0, site->function, site, "%s",
+				text ? text : "(there was no memory for the text)");
+		far__heap_free(text);
+		break;
+	case FAR_LOST:
+		far__error_fill(e, FAR_ENOMEM, ENOMEM, site->function, site, "no memory to keep the result");
+		break;
+	case FAR_DIED:
+		if (!reply->word[1])
+			explain_death(e, site, name, (int)reply->word[0]);
+		else
+			far__error_fill(e, FAR_EDIED, EOWNERDEAD, site->function, site,
+					"the thread that ran it ended (pthread_exit?)");
+		break;
+	default:
+		far__error_fill(e, FAR_ECLOSED, EBADF, site->function, site,
+				"slave \"%s\" was closed before the call was run", name);
+	}
+}
+
+int far__conclude(const struct far__site *site, uint8_t result, uintptr_t handle, const struct far__reply *reply,
+		  struct far__holds *holds, struct far_registers *registers)
+{
+	uint32_t info = reply->info;
+
+	if (FAR_UNLIKELY((info & 0xff) != FAR_RETURNED)) {
+		struct far_error error;
+
+		far__explain(&error, site, handle, reply);
+		far__fail_with(&error);
+		far__holds_release(holds);
+		return far__no_result(result, registers);
+	}
+	for (unsigned i = 0; i < holds->nbuffers; i++) {
+		const struct far__buffer *b = &holds->buffers[i];
+
+		if (b->use & FAR__OUT)
+			memcpy((void *)(uintptr_t)b->here, b->there, b->size);
+	}
+	if (result == FAR__MEMORY) {
+		memcpy((void *)registers->gp[0], holds->result, site->result_size);
+		registers->rax = 0;
+	} else {
+		far__unpack_result(registers, reply->word, info >> 8 & 3);
+	}
+	far__holds_release(holds);
+	if (info >> 16)
+		errno = (int)(info >> 16);
+	far__succeed();
+	return result == FAR__X87 || result == FAR__X87_2 ? (int)(info >> 8 & 3) : 0;
+}
+
+/* ------------------------------------------------------------- dispatch */
+
+/* Write the message of the call into its slot. False and far_error() if there is no memory. */
+static bool write_message(struct far__call *call, const struct far_registers *registers, const uint64_t *stack,
+			  struct far__holds *holds)
+{
+	const struct far__site *site = call->site;
+	struct far__port *port = call->lane;
+	const struct far__lane *lane = &port->lane;
+	struct far__slot *slot = far__lane_slot(lane, lane->position);
+	struct far__shape shape = {
+		.ints = site->ints, .vectors = site->vectors, .wide = site->wide,
+		.al = site->vectors ? (unsigned)registers->rax & 15 : 0,
+		.x87 = call->result == FAR__X87 || call->result == FAR__X87_2,
+		.stack_words = site->stack / 8,
+	};
+	unsigned words = argument_words(site);
+	uint64_t message[1 + FAR_MESSAGE_WORDS];
+
+	shape.on_heap = words > FAR_MESSAGE_WORDS;
+	message[0] = (uintptr_t)call->function;
+	uint64_t *to = &message[1];
+
+	if (FAR_UNLIKELY(shape.on_heap)) {
+		int err;
+
+		to = holds->arguments = far__heap_alloc((1 + words) * sizeof *to, false, &err);
+		if (!to) {
+			far__fail(FAR_ENOMEM, -err, site->function, site, "no shared memory for %zu bytes of arguments",
+				  words * sizeof *to);
+			return false;
+		}
+		message[1] = (uintptr_t)to;
+		*to++ = shape.stack_words;
+	}
+	uint64_t *end = far__pack(to, &shape, registers);
+
+	if (call->result == FAR__MEMORY)
+		to[0] = (uintptr_t)holds->result;
+	memcpy(end, stack, site->stack);
+	if (words < FAR_SLOT_ARGUMENTS)
+		memset(&message[1 + words], 0, (FAR_SLOT_ARGUMENTS - words) * sizeof *message);
+	if (!shape.on_heap && words > FAR_SLOT_ARGUMENTS) {
+		if (!have_bodies(call))
+			return false;
+		shm_copy_in(far__lane_body(lane, lane->position)->word, &message[FAR_SLOT_WORDS], words - FAR_SLOT_ARGUMENTS);
+	}
+	shm_copy_in(slot->word, message, FAR_SLOT_WORDS);
+	shm_set(&slot->info, far__shape_info(shape));
+	return true;
+}
+
+/* Where a result in memory goes: begun in the body if it fits, else on the heap. */
+static bool place_result(struct far__call *call, struct far__holds *holds)
+{
+	int err = 0;
+
+	if (call->result != FAR__MEMORY)
+		return true;
+	if (call->private_[0]) {
+		holds->result = call->private_[0];
+		return have_bodies(call);
+	}
+	holds->result = far__heap_alloc(call->site->result_size, false, &err);
+	holds->result_on_heap = holds->result;
+	if (!holds->result)
+		far__fail(FAR_ENOMEM, -err, call->site->function, call->site,
+			  "no shared memory for %zu bytes of result", call->site->result_size);
+	return holds->result;
+}
+
+static void publish(struct far__port *port)
+{
+	uint32_t position = port->lane.position++;
+
+	if (FAR_UNLIKELY(!port->laps) && ((position + 1) & port->lane.mask) == (far__first_position & port->lane.mask))
+		port->laps = 1;
+	far__lane_ask(&port->lane, position);
+}
+
+static int invoke(struct far__call *call, struct far_registers *registers, struct far__holds *holds)
+{
+	struct far__port *port = call->lane;
+	uint32_t position = port->lane.position;
+	struct far__reply reply;
+
+	port->task[position & port->lane.mask] = 0;
+	publish(port);
+	far__port_await(port, position, FAR_FOREVER);
+	far__port_reply(port, position, &reply);
+	int x87 = far__conclude(call->site, call->result, (uintptr_t)call->slave, &reply, holds, registers);
+
+	far__port_leave(port);
+	return x87;
+}
+
+static int schedule(struct far__call *call, struct far_registers *registers, struct far__holds *holds)
+{
+	struct far__port *port = call->lane;
+	uint32_t position = port->lane.position;
+
+	call->task = far__task_make(call, port, holds);
+	if (!call->task) {
+		far__holds_release(holds);
+		far__port_leave(port);
+		return far__no_result(call->result, registers);
+	}
+	port->task[position & port->lane.mask] = call->task;
+	publish(port);
+	far__port_leave(port);
+	/* On a port that others use too, the slot is not ours to wait at: the task is. */
+	if (call->op == FAR__OP_INVOKE)
+		return far__task_collect(call, registers);
+	return far__no_result(call->result, registers);
+}
+
+int far__run_here(const struct far__call *call, struct far_registers *registers, const uint64_t *stack)
+{
+	struct far_frame frame = {
+		.registers = *registers, .function = call->function, .stack = stack, .stack_words = call->site->stack / 8,
+	};
+	struct far__running running;
+
+	frame.registers.x87 = call->result == FAR__X87 || call->result == FAR__X87_2;
+	if (far__run(&frame, &running)) {
+		far__fail(running.code, 0, call->site->function, call->site, "%s", running.text);
+		return far__no_result(call->result, registers);
+	}
+	*registers = frame.registers;
+	far__succeed();
+	return (int)registers->x87;
+}
+
+static int refused(struct far__call *call, struct far_registers *registers)
+{
+	struct far__holds holds = { .buffers = call->buffers, .nbuffers = call->nbuffers };
+
+	for (unsigned i = 0; i < holds.nbuffers; i++)
+		if (!holds.buffers[i].there)
+			holds.buffers[i].use = 0;
+	far__holds_release(&holds);
+	if (call->lane)
+		far__port_leave(call->lane);
+	return far__no_result(call->result, registers);
+}
+
+static int make(struct far__call *call, struct far_registers *registers, const uint64_t *stack)
+{
+	if (!call->begun && !begin(call))
+		call->failed = true;
+	if (FAR_UNLIKELY(call->failed))
+		return refused(call, registers);
+	if (FAR_UNLIKELY(call->in_place))
+		return far__run_here(call, registers, stack);
+	if (FAR_UNLIKELY(call->op == FAR__OP_THREAD)) {
+		call->task = far__task_thread(call, registers, stack);
+		return far__no_result(call->result, registers);
+	}
+	struct far__port *port = call->lane;
+	struct far__holds holds = { .buffers = call->buffers, .nbuffers = call->nbuffers };
+
+	if (!place_result(call, &holds) || !write_message(call, registers, stack, &holds)) {
+		far__holds_release(&holds);
+		far__port_leave(port);
+		return far__no_result(call->result, registers);
+	}
+	if (call->op == FAR__OP_SCHEDULE || port->shared)
+		return schedule(call, registers, &holds);
+	return invoke(call, registers, &holds);
+}
+
+int far__dispatch(struct far__call *call, struct far_registers *registers, const uint64_t *stack)
+{
+	int x87 = call->op == FAR__OP_WAIT ? far__task_collect(call, registers) : make(call, registers, stack);
+
+	return call->jump ? FAR_JUMP : x87;
+}

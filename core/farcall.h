@@ -1,0 +1,689 @@
+/*
+ * farcall: run an ordinary C function somewhere else, in a slave thread or in
+ * a slave process, and have its result here.
+ *
+ *	#include <farcall.h>
+ *
+ *	int main(void)
+ *	{
+ *		far_init();
+ *		struct far_slave *s = far_slave_process(.name = "worker");
+ *		double d = far_invoke(s, pow, 2, 10);
+ *
+ *		if (far_error())
+ *			fprintf(stderr, "%s\n", far_error()->message);
+ *		far_slave_close(s);
+ *	}
+ *
+ * Nothing is declared, registered or generated: a call through far_invoke() or
+ * far_schedule() is type-checked by the compiler against the function's own
+ * prototype, as a direct call would be.
+ *
+ * Needs gcc or clang in a GNU mode (-std=gnu17; c17 works too) on x86-64 Linux.
+ *
+ * Threads: every function here may be called from any thread unless its own
+ * comment says otherwise. None may be called from a signal handler.
+ *
+ * After fork() without exec, every call in the child fails with FAR_EFORKED and
+ * disturbs nothing in the parent.
+ */
+#ifndef FARCALL_H
+#define FARCALL_H
+
+#ifdef __cplusplus
+#error "farcall.h captures calls with C expressions that C++ does not have: call farcall from a C file"
+#endif
+#ifndef __GNUC__
+#error "farcall.h needs gcc or clang"
+#endif
+#if !defined __x86_64__ || defined __ILP32__
+#error "farcall has no capture for this machine yet: see core/call_x86_64.S"
+#endif
+
+#pragma GCC system_header
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#define FAR_API __attribute__((visibility("default")))
+
+#define FAR_VERSION_MAJOR 0
+#define FAR_VERSION_MINOR 1
+#define FAR_VERSION_PATCH 0
+
+/* ------------------------------------------------------------------ start */
+
+/*
+ * Prepare slave processes. Write it as the first statement of main(): every
+ * slave process is a copy of the program at this moment, so what is allocated,
+ * opened or started later is not in it.
+ *
+ * In a slave process far_init() does not return. In the master it returns 0,
+ * or -errno with far_error() set; slave threads work in either case.
+ *
+ * A program that never calls it is initialised by its first far_slave_process()
+ * if it has one thread by then; with more, that call fails and says so. Calling
+ * it again does nothing.
+ *
+ * It maps address space (no memory), starts one small process (the zygote, with
+ * exit signal 0, so that the program's own wait() never sees it) and keeps
+ * fewer than ten descriptors, all close-on-exec and above 2.
+ *
+ * Environment: FARCALL_WAIT=uring|futex|poll forces how threads sleep;
+ * FARCALL_HEAP=SIZE the address range of the far heap (suffixes K, M, G, T);
+ * FARCALL_SHM=shm|memfd where shared memory comes from; FARCALL_SPARES=N how
+ * many idle slave processes are kept ready (default 2).
+ */
+FAR_API int far_init(void);
+
+/* ----------------------------------------------------------------- slaves */
+
+/*
+ * A slave executes the calls sent to it, one at a time, those of one calling
+ * thread in the order they were made. Any thread of the process that made a
+ * slave may use it. The pointer is a handle, never dereferenced: using it after
+ * far_slave_close() is an error (FAR_ECLOSED), not a crash.
+ */
+struct far_slave;
+
+enum far_when_full {
+	FAR_WAIT,		/* far_schedule() waits for room: the default */
+	FAR_FAIL,		/* far_schedule() fails with FAR_EFULL */
+};
+
+/* All zero is the default. Give what you need: far_slave_process(.name = "x"). */
+struct far_options {
+	size_t far__size;		/* set by the macros */
+	const char *name;		/* seen in errors, top and ps; copied, 15 bytes are kept */
+	void (*setup)(void *arg);	/* run in the new slave before its calls */
+	void *setup_arg;		/* follows the rules for pointer arguments, below */
+	unsigned queue;			/* calls a thread may have waiting: 1 to 4096, default 128 */
+	enum far_when_full when_full;
+	int close_ms;			/* far_slave_close() waits so long for a hung slave; default: no limit */
+};
+
+/*
+ * Start a slave: a thread of this process, or a process of its own. NULL and
+ * far_error() on failure, with nothing left behind:
+ *   FAR_EINVAL	a bad option
+ *   FAR_EINIT	slave processes cannot be started: far_init() came too late,
+ *		failed, or the zygote has died
+ *   FAR_ELIMIT	too many slaves, processes, threads or descriptors
+ *   FAR_ENOMEM	no memory, or /dev/shm is full
+ *   FAR_EDIED	.setup ended the new slave
+ *   and what .setup raised with far_raise()
+ *
+ * Both wait until .setup has returned.
+ *
+ * A slave process has its own copy of all writable data as it was in
+ * far_init(): its globals, its heap. Its functions and constants have the same
+ * addresses as here. It is killed when this process ends, however that ends.
+ */
+#define far_slave_thread(...)	far__slave_thread(FAR__OPTIONS(__VA_ARGS__))
+#define far_slave_process(...)	far__slave_process(FAR__OPTIONS(__VA_ARGS__))
+
+/*
+ * Make the calling thread, a GUI's main loop say, a slave that serves calls only
+ * when it chooses to, inside far_step(). The same thread must step and close it.
+ */
+#define far_slave_here(...)	far__slave_here(FAR__OPTIONS(__VA_ARGS__))
+
+/*
+ * Serve what is queued for a slave made by far_slave_here(). With nothing
+ * queued, wait up to @timeout_ms for it (0: not at all, -1: for ever).
+ * Returns how many calls were served, or -EINVAL (not such a slave, or not
+ * this thread's), with far_error().
+ */
+FAR_API int far_step(struct far_slave *slave, int timeout_ms);
+
+/*
+ * Let what is queued finish, then stop the slave and free it. Tasks of a closed
+ * slave may still be waited for. Later calls fail with FAR_ECLOSED. NULL is
+ * allowed and does nothing. A slave cannot close itself.
+ *
+ * Returns 0 when all queued calls ran; otherwise, with far_error():
+ *   -ETIMEDOUT	a slave process was still busy after .close_ms and was killed
+ *		(a thread cannot be killed: it is left running, and its calls fail)
+ *   -EINVAL	not a slave of this process, or closed before
+ *   -EOWNERDEAD the slave process had died; it is freed all the same
+ */
+FAR_API int far_slave_close(struct far_slave *slave);
+
+/* The process a slave runs in: getpid() for a thread; -EINVAL for no slave. */
+FAR_API pid_t far_slave_pid(struct far_slave *slave);
+
+/* The slave that runs the caller, or NULL outside one. Calls to it run in place. */
+FAR_API struct far_slave *far_slave_self(void);
+
+/* ------------------------------------------------------------------ calls */
+
+/*
+ * far_invoke(slave, function, arguments...)
+ *
+ * Call @function in @slave and wait for it: an expression of the function's own
+ * result type, void included. Arguments are converted as in a direct call, each
+ * evaluated once, from left to right. @function may be any function or function
+ * pointer: variadic, const, pure, noreturn, from the program or a library. Up to
+ * 16 arguments of any type but those aligned to more than 16 bytes.
+ *
+ * When there is no result it evaluates to zero bits, and far_error() tells why.
+ * errno is the function's if the function set it.
+ *
+ * Pointer arguments. A slave thread takes every pointer as it is. To a slave
+ * process pass what both can reach:
+ *   - far_alloc()ed memory, functions, constants, string literals, stdin,
+ *     stdout, stderr and NULL go as they are; so do pointers that this slave
+ *     returned (they point into its own memory);
+ *   - a `const char *` to other memory: the string is copied in;
+ *   - any other pointer is refused (FAR_EPOINTER) before anything is sent,
+ *     unless one of the words below says what to do;
+ *   - a pointer another slave returned is refused (FAR_ESTALE).
+ * Pointers inside structures are not looked at.
+ */
+#define far_invoke(slave, ...) \
+	FAR__INVOKE(slave, FAR__COUNT(__VA_ARGS__), FAR__FIRST(__VA_ARGS__), __VA_ARGS__)
+
+/*
+ * What to do with a pointer argument, usable only as an argument of the calls
+ * here. Each has the type of @p. The copies live in shared memory during the
+ * call, aligned to 16 bytes.
+ *   far_in(p, n)	copy n bytes in
+ *   far_out(p, n)	n zero bytes there, copied back to p by the far_invoke() or
+ *			far_wait() that reports success, in its thread, never otherwise
+ *   far_inout(p, n)	both
+ *   far_str(p)		copy the string in, whatever the type of p
+ *   far_remote(p)	pass it as it is: you vouch for it
+ *   far_fd(fd)		the function gets a descriptor of its own for the open file
+ *			@fd, close-on-exec, and closes it; passing it waits until the
+ *			slave has taken it
+ * far_in(p, n) + k is allowed too, inside the n bytes.
+ */
+#define far_in(p, n)	FAR__BUFFER(p, n, FAR__IN)
+#define far_out(p, n)	FAR__BUFFER(p, n, FAR__OUT)
+#define far_inout(p, n)	FAR__BUFFER(p, n, FAR__IN | FAR__OUT)
+#define far_str(p)	FAR__BUFFER(p, 0, FAR__STRING)
+#define far_remote(p)	FAR__BUFFER(p, 0, FAR__REMOTE)
+#define far_fd(fd)	far__fd(&far__c, (fd))
+
+/*
+ * far_task(R): the handle of a call whose result, of type R, comes later. A task
+ * is used once: by far_wait() or far_forget(), in any thread, also after its
+ * slave was closed. NULL is no task.
+ */
+#define far_task(...) __typeof__(__typeof__(__VA_ARGS__) (*)(struct far__task *))
+
+/*
+ * far_schedule(slave, function, arguments...): as far_invoke(), but return a
+ * far_task(R) at once. It waits only while the queue is full of calls that the
+ * slave has not finished (.when_full); finished, uncollected results never
+ * block. NULL and far_error() on failure.
+ */
+#define far_schedule(slave, ...) \
+	FAR__SCHEDULE(slave, FAR__OP_SCHEDULE, FAR__COUNT(__VA_ARGS__), FAR__FIRST(__VA_ARGS__), __VA_ARGS__)
+
+/*
+ * far_thread(function, arguments...): call it in a new thread of its own and
+ * return a far_task(R). NULL and far_error() (FAR_ELIMIT) if there is none.
+ */
+#define far_thread(...) \
+	FAR__SCHEDULE((struct far_slave *)0, FAR__OP_THREAD, FAR__COUNT(__VA_ARGS__), FAR__FIRST(__VA_ARGS__), __VA_ARGS__)
+
+/*
+ * Wait for a task and release it: an expression of type R. Zero bits and
+ * far_error() if the call failed (its reasons), or FAR_ETASK if there is no such
+ * task: NULL, forgotten, or waited for before. Waiting in the slave that is to
+ * run the task serves that slave's queue meanwhile.
+ */
+#define far_wait(task)	FAR__WAIT(task)
+
+/*
+ * Wait at most @timeout_ms for a task to be done, without taking its result
+ * (0: only look, -1: for ever). 0 when it is done, -ETIMEDOUT when not,
+ * -EINVAL if there is no such task; failures but -ETIMEDOUT set far_error().
+ */
+#define far_wait_for(task, timeout_ms)	far__task_wait_for(FAR__ID(task), (timeout_ms))
+
+/* Whether far_wait() would return at once: 1 or 0. A task that is none is done. */
+#define far_done(task)	far__task_done(FAR__ID(task))
+
+/*
+ * Give a task's result up; the call still runs, and its failure is printed.
+ * 0, or -EINVAL if there is no such task. NULL is allowed and does nothing.
+ */
+#define far_forget(task)	far__task_forget(FAR__ID(task))
+
+/* ----------------------------------------------------------------- memory */
+
+/*
+ * The far heap: memory at one address in every process of the family. Pointers
+ * to it, and pointers stored in it, are valid in the master and in all slaves as
+ * they stand, from the moment they are returned. Any process and thread may free
+ * what any other allocated. A process that dies loses nothing of it.
+ *
+ * Blocks are aligned to 64 bytes. far_alloc() does not clear memory. Size 0
+ * gives a block of its own. NULL and far_error() (FAR_ENOMEM, naming what ran
+ * out) on failure; a failed far_realloc() leaves the old block as it was.
+ * Memory is reserved before it is returned: a full /dev/shm is this error,
+ * never SIGBUS. FARCALL_HEAP sets the size of the range.
+ *
+ * far_free(NULL) does nothing. A pointer that is no block (freed before, from
+ * malloc, or inside a block) is left alone and reported (FAR_EPOINTER).
+ */
+FAR_API void *far_alloc(size_t size) __attribute__((malloc, alloc_size(1)));
+FAR_API void *far_calloc(size_t count, size_t size) __attribute__((malloc, alloc_size(1, 2)));
+FAR_API void *far_realloc(void *block, size_t size) __attribute__((alloc_size(2)));
+FAR_API void far_free(void *block);
+
+/* ----------------------------------------------------------------- errors */
+
+/* What far_error()->code may be, besides the codes given to far_raise(). */
+enum far_code {
+	FAR_EINVAL = 10001,	/* an argument that means nothing */
+	FAR_EINIT,		/* far_init() came too late, failed, or its zygote died */
+	FAR_EFORKED,		/* called in a child made by fork() */
+	FAR_ECLOSED,		/* the slave is closed, NULL, or another process's */
+	FAR_EDIED,		/* the slave ended before the call did: signal, status */
+	FAR_EFULL,		/* the queue is full, and .when_full = FAR_FAIL */
+	FAR_ENOMEM,		/* no memory of the kind the message names */
+	FAR_ELIMIT,		/* no more slaves, processes, threads or descriptors */
+	FAR_EPOINTER,		/* a pointer that the slave cannot reach */
+	FAR_ESTALE,		/* a pointer into the memory of another slave */
+	FAR_ETASK,		/* no such task, or waited for before */
+	FAR_ESYSTEM,		/* a system call failed: errnum, message */
+};
+
+struct far_error {
+	int code;		/* enum far_code, or the code given to far_raise() */
+	int errnum;		/* the errno behind it, or 0 */
+	int signal;		/* the signal that ended the slave, or 0 */
+	int status;		/* its exit status, if no signal did */
+	void *address;		/* the pointer in question, or NULL */
+	const char *function;	/* the function called, or the one of farcall that failed */
+	const char *file;	/* where in the master, or NULL */
+	unsigned line;
+	char message[400];	/* all of it in words, one line */
+};
+
+/*
+ * This thread's last failure, or NULL if its last far_invoke() or far_wait()
+ * succeeded. Only failures set it; only those two clear it. Valid until this
+ * thread's next call of anything here but far_error().
+ *
+ * A failure that nobody looked at before the next call, and that of a forgotten
+ * task, is printed to stderr; equal ones once, and then counted.
+ */
+FAR_API const struct far_error *far_error(void);
+
+/*
+ * Abandon the call that the calling function runs in: the master's far_invoke()
+ * or far_wait() fails with @code (any but 0) and the message. Like longjmp(), it
+ * releases nothing the abandoned functions hold. Outside of a call it prints the
+ * message and aborts, as an uncaught exception would.
+ */
+FAR_API void far_raise(int code, const char *format, ...)
+	__attribute__((noreturn, format(printf, 2, 3)));
+
+/*
+ * Print what is in use and the counters since the start: the waiting backend and
+ * why, where shared memory is, slaves, sleeps, wake-ups, fallbacks. For people;
+ * its form may change.
+ */
+FAR_API void far_status(FILE *stream);
+
+/* --------------------------------------------------------------- internals
+ *
+ * What the macros above are made of. Nothing below is for use by programs.
+ *
+ * A call is captured, not described: the macro makes the compiler emit a call
+ * through the function's own type, to far__capture() instead of the function,
+ * with the address of `far__c` in the static-chain register. far__capture()
+ * stores the argument registers and the stack words: they are the message.
+ */
+struct far__task;
+
+/* What is known of a call when it is compiled. */
+struct far__site {
+	const char *function, *file;
+	unsigned line;
+	unsigned stack;			/* upper bound of bytes of arguments on the stack */
+	uint8_t arguments;
+	uint8_t ints, vectors;		/* upper bound of argument registers used */
+	uint8_t wide;			/* a vector register may be used to its full 16 bytes */
+	uint8_t result;			/* enum far__result */
+	size_t result_size;
+};
+
+enum far__result { FAR__VOID, FAR__REGISTERS, FAR__MEMORY, FAR__X87, FAR__X87_2, FAR__ASK, FAR__ASK_X87 };
+enum far__op { FAR__OP_INVOKE, FAR__OP_SCHEDULE, FAR__OP_THREAD, FAR__OP_WAIT };
+enum far__use { FAR__IN = 1, FAR__OUT = 2, FAR__STRING = 4, FAR__REMOTE = 8, FAR__CONST_CHAR = 16 };
+
+struct far__buffer {
+	const void *here;
+	void *there;
+	size_t size;
+	uint8_t use, argument;
+};
+
+/* What is known of it when it is made. */
+struct far__call {
+	const struct far__site *site;
+	struct far_slave *slave;
+	void *function;
+	uintptr_t task;			/* out: the handle of a scheduled call; in: the one waited for */
+	struct far__buffer *buffers;
+	void **jump;			/* __builtin_setjmp buffer to return through, or NULL */
+	uint8_t op, argument, nbuffers, result;
+	uint8_t begun, failed, in_place, reserved;
+	uint32_t inline_used;
+	void *lane, *private_[3];
+};
+
+FAR_API void far__capture(void);
+FAR_API void far__look(struct far__call *call, void *value, int argument, int use);
+FAR_API void far__buffer(struct far__call *call, const void *p, size_t size, int use);
+FAR_API int far__fd(struct far__call *call, int fd);
+FAR_API int far__task_done(uintptr_t task);
+FAR_API int far__task_forget(uintptr_t task);
+FAR_API int far__task_wait_for(uintptr_t task, int timeout_ms);
+FAR_API struct far_slave *far__slave_thread(const struct far_options *options);
+FAR_API struct far_slave *far__slave_process(const struct far_options *options);
+FAR_API struct far_slave *far__slave_here(const struct far_options *options);
+
+/* Called as a function of the result type in question: is it returned in memory? */
+FAR_API void far__probe(void);
+FAR_API void far__x87_save(void *environment);
+FAR_API int far__x87_restore(void *environment);
+
+#define FAR__OPTIONS(...) (&(const struct far_options){ .far__size = sizeof(struct far_options), __VA_ARGS__ })
+
+#define FAR__CAT_(a, b) a##b
+#define FAR__CAT(a, b) FAR__CAT_(a, b)
+#define FAR__STR_(a) #a
+#define FAR__STR(a) FAR__STR_(a)
+#define FAR__FIRST(...) FAR__FIRST_(__VA_ARGS__, ~)
+#define FAR__FIRST_(f, ...) f
+#define FAR__COUNT(...) FAR__COUNT_(__VA_ARGS__, \
+	MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, \
+	16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0, ~)
+#define FAR__COUNT_(f, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14, a15, a16, \
+	b1, b2, b3, b4, b5, b6, b7, b8, n, ...) n
+
+/*
+ * The pointer type to call through. typeof(f) of a function name carries neither
+ * const nor noreturn, as typeof(&f) does; gcc would merge or delete the calls.
+ */
+#define FAR__IS_POINTER(f) __builtin_types_compatible_p(__typeof__(f), __typeof__(&*(f)))
+#define FAR__POINTER(f) __typeof__(__builtin_choose_expr(FAR__IS_POINTER(f), (f), (__typeof__(f) *)0))
+#define FAR__IS_VOID(r) __builtin_types_compatible_p(r, void)
+/* A type that sizeof and the like accept in place of void. */
+#define FAR__NOT_VOID(r) __typeof__(*(__typeof__(__builtin_choose_expr(FAR__IS_VOID(r), (char *)0, (r *)0)))0)
+
+/* The callee must be opaque: gcc drops the static chain of a function it knows. */
+static inline void *far__entry(void)
+{
+	void *p = (void *)far__capture;
+
+	__asm__("" : "+r"(p));
+	return p;
+}
+
+/* The compiler does not know that the callee reads through the chain: say so. */
+#define FAR__ESCAPE(p) __extension__({ void *far__p = (p); \
+	__asm__ volatile("" : "+r"(far__p) : : "memory"); far__p; })
+
+/* __builtin_classify_type, where gcc and clang agree on the number. */
+enum { FAR__T_POINTER = 5, FAR__T_REAL = 8, FAR__T_COMPLEX = 9, FAR__T_STRUCT = 12, FAR__T_UNION = 13 };
+#define FAR__CLASS(v) __builtin_classify_type(v)
+#define FAR__IS_AGGREGATE(class) ((class) == FAR__T_STRUCT || (class) == FAR__T_UNION)
+#define FAR__ROUND(n) (((n) + 7) / 8 * 8)
+
+/*
+ * What argument i may occupy (System V x86-64): `far__e` says that the argument
+ * types are exactly the parameter types; else a number may be converted to the
+ * largest number there is, _Complex included. Small aggregates (and _Complex,
+ * which may be of integers) may travel in registers of either kind or, packed or
+ * with a long double inside, in memory; so may vectors (of one double).
+ */
+#define FAR__LAYOUT(i) enum { \
+	far__t##i = FAR__CLASS(far__a##i), \
+	far__z##i = sizeof(far__a##i), \
+	far__p##i = (int)far__t##i == FAR__T_POINTER, \
+	far__g##i = FAR__IS_AGGREGATE((int)far__t##i) || (far__e && (int)far__t##i == FAR__T_COMPLEX), \
+	far__l##i = __builtin_types_compatible_p(__typeof__(far__a##i), long double), \
+	far__o##i = (int)far__t##i == FAR__T_REAL, \
+	far__x##i = (int)far__t##i < 0 || (int)far__t##i > FAR__T_UNION, \
+	far__v##i = (int)far__p##i ? 0 : (int)far__g##i ? 2 * (far__z##i > 0 && far__z##i <= 16) \
+		: !far__e ? 2 : far__x##i || (far__o##i && !far__l##i), \
+	far__n##i = (int)far__p##i ? 1 : (int)far__g##i ? 2 * (far__z##i > 0 && far__z##i <= 16) \
+		: !far__e ? 2 : far__o##i ? 0 : far__z##i > 8 ? 2 : 1, \
+	far__w##i = (int)far__v##i && (far__z##i == 16 || (!far__e && !far__g##i)), \
+	far__f##i = FAR__ROUND(far__z##i) + 8, \
+	far__s##i = (int)far__p##i ? 0 : (int)far__g##i ? FAR__ROUND(far__z##i) + 8 * (_Alignof(__typeof__(far__a##i)) > 8) \
+		: !far__e ? 40 : far__l##i || far__x##i ? far__f##i : 0 };
+
+/* Evaluate argument i, once; look at it if it is a pointer; use it. */
+#define FAR__EVALUATE(i, a) \
+	far__c.argument = i; \
+	enum { far__k##i = __builtin_choose_expr(__builtin_constant_p(a), 1, 0) }; \
+	__auto_type far__a##i = ((void)0, (a)); \
+	_Static_assert(_Alignof(__typeof__(far__a##i)) <= 16, \
+		"farcall: argument " #i " is aligned to more than 16 bytes and cannot be carried by value: pass a pointer");
+#define FAR__LOOK(i) \
+	if (!far__k##i && (int)far__t##i == FAR__T_POINTER) \
+		far__look(&far__c, &far__a##i, i, \
+			__builtin_types_compatible_p(__typeof__(far__a##i), const char *) ? FAR__CONST_CHAR : 0);
+#define FAR__USE(i, a) __builtin_choose_expr(far__k##i, (a), far__a##i)
+
+#define FAR__E0(f)
+#define FAR__E1(f, a) FAR__EVALUATE(1, a)
+#define FAR__E2(f, a, b) FAR__E1(f, a) FAR__EVALUATE(2, b)
+#define FAR__E3(f, a, b, c) FAR__E2(f, a, b) FAR__EVALUATE(3, c)
+#define FAR__E4(f, a, b, c, d) FAR__E3(f, a, b, c) FAR__EVALUATE(4, d)
+#define FAR__E5(f, a, b, c, d, e) FAR__E4(f, a, b, c, d) FAR__EVALUATE(5, e)
+#define FAR__E6(f, a, b, c, d, e, g) FAR__E5(f, a, b, c, d, e) FAR__EVALUATE(6, g)
+#define FAR__E7(f, a, b, c, d, e, g, h) FAR__E6(f, a, b, c, d, e, g) FAR__EVALUATE(7, h)
+#define FAR__E8(f, a, b, c, d, e, g, h, i) FAR__E7(f, a, b, c, d, e, g, h) FAR__EVALUATE(8, i)
+#define FAR__E9(f, a, b, c, d, e, g, h, i, j) FAR__E8(f, a, b, c, d, e, g, h, i) FAR__EVALUATE(9, j)
+#define FAR__E10(f, a, b, c, d, e, g, h, i, j, k) FAR__E9(f, a, b, c, d, e, g, h, i, j) FAR__EVALUATE(10, k)
+#define FAR__E11(f, a, b, c, d, e, g, h, i, j, k, l) FAR__E10(f, a, b, c, d, e, g, h, i, j, k) FAR__EVALUATE(11, l)
+#define FAR__E12(f, a, b, c, d, e, g, h, i, j, k, l, m) FAR__E11(f, a, b, c, d, e, g, h, i, j, k, l) FAR__EVALUATE(12, m)
+#define FAR__E13(f, a, b, c, d, e, g, h, i, j, k, l, m, n) \
+	FAR__E12(f, a, b, c, d, e, g, h, i, j, k, l, m) FAR__EVALUATE(13, n)
+#define FAR__E14(f, a, b, c, d, e, g, h, i, j, k, l, m, n, o) \
+	FAR__E13(f, a, b, c, d, e, g, h, i, j, k, l, m, n) FAR__EVALUATE(14, o)
+#define FAR__E15(f, a, b, c, d, e, g, h, i, j, k, l, m, n, o, p) \
+	FAR__E14(f, a, b, c, d, e, g, h, i, j, k, l, m, n, o) FAR__EVALUATE(15, p)
+#define FAR__E16(f, a, b, c, d, e, g, h, i, j, k, l, m, n, o, p, q) \
+	FAR__E15(f, a, b, c, d, e, g, h, i, j, k, l, m, n, o, p) FAR__EVALUATE(16, q)
+#define FAR__EMANY(...) _Static_assert(0, "farcall: a call can have at most 16 arguments");
+
+#define FAR__U0(f)
+#define FAR__U1(f, a) FAR__USE(1, a)
+#define FAR__U2(f, a, b) FAR__U1(f, a), FAR__USE(2, b)
+#define FAR__U3(f, a, b, c) FAR__U2(f, a, b), FAR__USE(3, c)
+#define FAR__U4(f, a, b, c, d) FAR__U3(f, a, b, c), FAR__USE(4, d)
+#define FAR__U5(f, a, b, c, d, e) FAR__U4(f, a, b, c, d), FAR__USE(5, e)
+#define FAR__U6(f, a, b, c, d, e, g) FAR__U5(f, a, b, c, d, e), FAR__USE(6, g)
+#define FAR__U7(f, a, b, c, d, e, g, h) FAR__U6(f, a, b, c, d, e, g), FAR__USE(7, h)
+#define FAR__U8(f, a, b, c, d, e, g, h, i) FAR__U7(f, a, b, c, d, e, g, h), FAR__USE(8, i)
+#define FAR__U9(f, a, b, c, d, e, g, h, i, j) FAR__U8(f, a, b, c, d, e, g, h, i), FAR__USE(9, j)
+#define FAR__U10(f, a, b, c, d, e, g, h, i, j, k) FAR__U9(f, a, b, c, d, e, g, h, i, j), FAR__USE(10, k)
+#define FAR__U11(f, a, b, c, d, e, g, h, i, j, k, l) FAR__U10(f, a, b, c, d, e, g, h, i, j, k), FAR__USE(11, l)
+#define FAR__U12(f, a, b, c, d, e, g, h, i, j, k, l, m) FAR__U11(f, a, b, c, d, e, g, h, i, j, k, l), FAR__USE(12, m)
+#define FAR__U13(f, a, b, c, d, e, g, h, i, j, k, l, m, n) \
+	FAR__U12(f, a, b, c, d, e, g, h, i, j, k, l, m), FAR__USE(13, n)
+#define FAR__U14(f, a, b, c, d, e, g, h, i, j, k, l, m, n, o) \
+	FAR__U13(f, a, b, c, d, e, g, h, i, j, k, l, m, n), FAR__USE(14, o)
+#define FAR__U15(f, a, b, c, d, e, g, h, i, j, k, l, m, n, o, p) \
+	FAR__U14(f, a, b, c, d, e, g, h, i, j, k, l, m, n, o), FAR__USE(15, p)
+#define FAR__U16(f, a, b, c, d, e, g, h, i, j, k, l, m, n, o, p, q) \
+	FAR__U15(f, a, b, c, d, e, g, h, i, j, k, l, m, n, o, p), FAR__USE(16, q)
+#define FAR__UMANY(f, ...)
+
+/* m(1) ... m(n) */
+#define FAR__EACH0(m)
+#define FAR__EACH1(m) m(1)
+#define FAR__EACH2(m) FAR__EACH1(m) m(2)
+#define FAR__EACH3(m) FAR__EACH2(m) m(3)
+#define FAR__EACH4(m) FAR__EACH3(m) m(4)
+#define FAR__EACH5(m) FAR__EACH4(m) m(5)
+#define FAR__EACH6(m) FAR__EACH5(m) m(6)
+#define FAR__EACH7(m) FAR__EACH6(m) m(7)
+#define FAR__EACH8(m) FAR__EACH7(m) m(8)
+#define FAR__EACH9(m) FAR__EACH8(m) m(9)
+#define FAR__EACH10(m) FAR__EACH9(m) m(10)
+#define FAR__EACH11(m) FAR__EACH10(m) m(11)
+#define FAR__EACH12(m) FAR__EACH11(m) m(12)
+#define FAR__EACH13(m) FAR__EACH12(m) m(13)
+#define FAR__EACH14(m) FAR__EACH13(m) m(14)
+#define FAR__EACH15(m) FAR__EACH14(m) m(15)
+#define FAR__EACH16(m) FAR__EACH15(m) m(16)
+#define FAR__EACHMANY(m)
+
+/* The function type R(T1, ... Tn) of the argument types. */
+#define FAR__TYPE0 void
+#define FAR__TYPE1 __typeof__(far__a1)
+#define FAR__TYPE2 FAR__TYPE1, __typeof__(far__a2)
+#define FAR__TYPE3 FAR__TYPE2, __typeof__(far__a3)
+#define FAR__TYPE4 FAR__TYPE3, __typeof__(far__a4)
+#define FAR__TYPE5 FAR__TYPE4, __typeof__(far__a5)
+#define FAR__TYPE6 FAR__TYPE5, __typeof__(far__a6)
+#define FAR__TYPE7 FAR__TYPE6, __typeof__(far__a7)
+#define FAR__TYPE8 FAR__TYPE7, __typeof__(far__a8)
+#define FAR__TYPE9 FAR__TYPE8, __typeof__(far__a9)
+#define FAR__TYPE10 FAR__TYPE9, __typeof__(far__a10)
+#define FAR__TYPE11 FAR__TYPE10, __typeof__(far__a11)
+#define FAR__TYPE12 FAR__TYPE11, __typeof__(far__a12)
+#define FAR__TYPE13 FAR__TYPE12, __typeof__(far__a13)
+#define FAR__TYPE14 FAR__TYPE13, __typeof__(far__a14)
+#define FAR__TYPE15 FAR__TYPE14, __typeof__(far__a15)
+#define FAR__TYPE16 FAR__TYPE15, __typeof__(far__a16)
+#define FAR__TYPEMANY void
+
+#define FAR__SUM_N(i) + (int)far__n##i
+#define FAR__SUM_V(i) + (int)far__v##i
+#define FAR__SUM_S(i) + (int)far__s##i
+#define FAR__SUM_F(i) + (int)far__f##i
+#define FAR__ANY_W(i) || far__w##i
+#define FAR__ONE(i) + 1
+
+enum { FAR__INTS = 6, FAR__VECTORS = 8 };	/* argument registers */
+
+/*
+ * How the result comes back. Small aggregates must be asked for (far__probe):
+ * packed ones and unions come in memory, where their size does not tell.
+ */
+#define FAR__RESULT_(r, class) ( \
+	FAR__IS_VOID(r) ? FAR__VOID \
+	: __builtin_types_compatible_p(r, long double) ? FAR__X87 \
+	: __builtin_types_compatible_p(r, _Complex long double) ? FAR__X87_2 \
+	: sizeof(FAR__NOT_VOID(r)) == 0 ? FAR__VOID \
+	: (class) == FAR__T_COMPLEX ? (sizeof(FAR__NOT_VOID(r)) > 16 ? FAR__MEMORY : FAR__REGISTERS) \
+	: (class) < 0 || (class) > FAR__T_UNION ? (sizeof(FAR__NOT_VOID(r)) > 8 ? FAR__REGISTERS : FAR__ASK) \
+	: !FAR__IS_AGGREGATE(class) ? FAR__REGISTERS \
+	: sizeof(FAR__NOT_VOID(r)) > 16 ? FAR__MEMORY \
+	: sizeof(FAR__NOT_VOID(r)) == 16 ? FAR__ASK_X87 : FAR__ASK)
+#define FAR__RESULT(r) FAR__RESULT_(r, FAR__CLASS(*(FAR__NOT_VOID(r) *)0))
+
+#define FAR__PROBE(r) __extension__({ int far__m = 0; \
+	(void)__builtin_call_with_static_chain( \
+		((FAR__NOT_VOID(r) (*)(long, long))far__opaque((void *)far__probe))(0x51, 0x52), FAR__ESCAPE(&far__m)); \
+	__asm__ volatile("" : : : "memory"); far__m; })
+
+static inline void *far__opaque(void *p)
+{
+	__asm__("" : "+r"(p));
+	return p;
+}
+
+#define FAR__ASK_RESULT(r) do { \
+	if (far__site.result == FAR__ASK) { \
+		far__c.result = FAR__PROBE(r) ? FAR__MEMORY : FAR__REGISTERS; \
+	} else if (far__site.result == FAR__ASK_X87) { \
+		char far__x[32]; \
+		far__x87_save(far__x); \
+		int far__in_memory = FAR__PROBE(r); \
+		int far__popped = far__x87_restore(far__x); \
+		far__c.result = far__in_memory ? FAR__MEMORY : far__popped ? FAR__X87 : FAR__REGISTERS; \
+	} \
+} while (0)
+
+/*
+ * A function that the compiler believes never returns: come back through
+ * __builtin_setjmp(). clang knows it of every such function, gcc of pointers.
+ * `far__c` escapes before: on the way back clang believes that no call was made.
+ */
+#ifdef __clang__
+#define FAR__MAY_NOT_RETURN(f, r) FAR__IS_VOID(r)
+#else
+#define FAR__MAY_NOT_RETURN(f, r) (FAR__IS_POINTER(f) && FAR__IS_VOID(r))
+#endif
+#define FAR__GUARD(f, r, call) __builtin_choose_expr(FAR__MAY_NOT_RETURN(f, r), \
+	__extension__({ void *far__j[5]; far__c.jump = far__j; (void)FAR__ESCAPE(&far__c); \
+		if (__builtin_setjmp(far__j) == 0) { call; } }), call)
+
+#define FAR__TRY(f, n, ...) __builtin_call_with_static_chain( \
+	((FAR__POINTER(f))far__entry())(FAR__CAT(FAR__U, n)(__VA_ARGS__)), FAR__ESCAPE(&far__c))
+
+/* Everything up to the call itself; leaves the type far__r and the context far__c. */
+#define FAR__PREPARE(slave_, op_, n, f, ...) \
+	struct far__buffer far__b[1 FAR__CAT(FAR__EACH, n)(FAR__ONE)]; \
+	struct far__call far__c = { .slave = (slave_), .function = (void *)(f), .op = op_, .buffers = far__b }; \
+	FAR__CAT(FAR__E, n)(__VA_ARGS__) \
+	typedef __typeof__((f)(FAR__CAT(FAR__U, n)(__VA_ARGS__))) far__r; \
+	enum { far__e = __builtin_types_compatible_p(__typeof__(*(FAR__POINTER(f))0), far__r(FAR__CAT(FAR__TYPE, n))) }; \
+	FAR__CAT(FAR__EACH, n)(FAR__LAYOUT) \
+	enum { \
+		far__ni = 0 FAR__CAT(FAR__EACH, n)(FAR__SUM_N), \
+		far__nv = 0 FAR__CAT(FAR__EACH, n)(FAR__SUM_V), \
+		far__full = far__ni + (FAR__RESULT(far__r) >= FAR__MEMORY) > FAR__INTS || far__nv > FAR__VECTORS, \
+		far__st = (0 FAR__CAT(FAR__EACH, n)(FAR__SUM_S)) + far__full * (0 FAR__CAT(FAR__EACH, n)(FAR__SUM_F)), \
+		far__rg = far__ni + (FAR__RESULT(far__r) == FAR__MEMORY || FAR__RESULT(far__r) >= FAR__ASK), \
+	}; \
+	static const struct far__site far__site = { \
+		.function = FAR__STR(f), .file = __FILE__, .line = __LINE__, .arguments = 0 FAR__CAT(FAR__EACH, n)(FAR__ONE), \
+		.ints = (int)far__rg > FAR__INTS ? FAR__INTS : (int)far__rg, \
+		.vectors = (int)far__nv > FAR__VECTORS ? FAR__VECTORS : (int)far__nv, \
+		.wide = 0 FAR__CAT(FAR__EACH, n)(FAR__ANY_W), \
+		.stack = far__st, \
+		.result = FAR__RESULT(far__r), \
+		.result_size = FAR__IS_VOID(far__r) ? 0 : sizeof(FAR__NOT_VOID(far__r)), \
+	}; \
+	far__c.site = &far__site; \
+	far__c.result = far__site.result; \
+	FAR__ASK_RESULT(far__r); \
+	FAR__CAT(FAR__EACH, n)(FAR__LOOK)
+
+#define FAR__INVOKE(slave, n, f, ...) __extension__({ \
+	FAR__PREPARE(slave, FAR__OP_INVOKE, n, f, __VA_ARGS__) \
+	FAR__GUARD(f, far__r, FAR__TRY(f, n, __VA_ARGS__)); })
+
+#define FAR__SCHEDULE(slave, op, n, f, ...) __extension__({ \
+	FAR__PREPARE(slave, op, n, f, __VA_ARGS__) \
+	(void)FAR__GUARD(f, far__r, FAR__TRY(f, n, __VA_ARGS__)); \
+	__asm__ volatile("" : : : "memory"); \
+	(far_task(far__r))far__c.task; })
+
+#define FAR__WAIT(t) __extension__({ \
+	__auto_type far__t = (t); \
+	typedef __typeof__(far__t((struct far__task *)0)) far__r; \
+	static const struct far__site far__site = { \
+		.function = "far_wait", .file = __FILE__, .line = __LINE__, .result = FAR__RESULT(far__r), \
+		.result_size = FAR__IS_VOID(far__r) ? 0 : sizeof(FAR__NOT_VOID(far__r)), \
+	}; \
+	struct far__call far__c = { .site = &far__site, .op = FAR__OP_WAIT, .task = (uintptr_t)far__t, .result = far__site.result }; \
+	FAR__ASK_RESULT(far__r); \
+	__builtin_call_with_static_chain( \
+		((__typeof__(far__t))far__entry())((struct far__task *)0), FAR__ESCAPE(&far__c)); })
+
+/* The number of a task, which must be one: a function of struct far__task *. */
+#define FAR__ID(t) ((uintptr_t)(t) + 0 * sizeof(__typeof__((t)((struct far__task *)0)) *))
+
+#define FAR__BUFFER(p, n, use) __extension__({ \
+	__auto_type far__p = ((void)0, (p)); \
+	far__buffer(&far__c, (const void *)(uintptr_t)far__p, (n), (use)); \
+	far__p; })
+
+#endif

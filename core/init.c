@@ -1,0 +1,151 @@
+/* far_init(), and the parts it starts. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "heap.h"
+#include "internal.h"
+
+unsigned far__self;
+bool far__is_forked;
+
+enum { SPARES = 2 };
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic bool ready;
+static enum { NOT_TRIED, STARTED, FAILED } processes;
+static char obstacle[160];
+
+static void in_forked_child(void)
+{
+	/* Slave processes are forked, too; they call far__now_a_slave(). */
+	far__is_forked = true;
+	far__thread.last_handle = 0;
+	far__park_forked();
+	pthread_mutex_init(&lock, NULL);
+}
+
+static uint32_t spares_wanted(void)
+{
+	const char *text = secure_getenv("FARCALL_SPARES");
+	long n = text && *text ? strtol(text, NULL, 10) : SPARES;
+
+	return n < 0 ? 0 : n > FAR_STOCK_MAX / 2 ? FAR_STOCK_MAX / 2 : (uint32_t)n;
+}
+
+static int start_family(void)
+{
+	int err = far__space_map();
+
+	if (!err)
+		err = far__space_commit(0, 0, sizeof(struct far__family));
+	if (!err)
+		err = far__heap_init();
+	if (err)
+		return err;
+	for (unsigned n = 0; n < FAR_SLAVES_MAX; n++)
+		shm_set(&far__member(n)->owner, FAR_NOBODY);
+	shm_store(&far__member(0)->state, FAR_ALIVE);
+	shm_set(&far__family()->spares, spares_wanted());
+	far__park_init();
+	far__spin_init();
+	far__ports_init();
+	far__image_learn();
+	pthread_atfork(NULL, NULL, in_forked_child);
+	return 0;
+}
+
+int far__ready(const char *function)
+{
+	int err = 0;
+
+	if (FAR_UNLIKELY(far__is_forked)) {
+		far__fail(FAR_EFORKED, ECHILD, function, NULL,
+			  "this process was made by fork(): farcall can be used only in its parent, or after exec");
+		return -ECHILD;
+	}
+	if (ready)
+		return 0;
+	pthread_mutex_lock(&lock);
+	if (!ready) {
+		err = start_family();
+		ready = !err;
+	}
+	pthread_mutex_unlock(&lock);
+	if (err)
+		far__fail(err == -EMFILE || err == -ENFILE ? FAR_ELIMIT : FAR_ENOMEM, -err, function, NULL,
+			  "shared memory cannot be set up: %s", strerror(-err));
+	return err;
+}
+
+/* How many threads this process has, or 0 if /proc does not tell. */
+static int count_threads(void)
+{
+	char line[128];
+	int n = 0;
+	FILE *f = fopen("/proc/self/status", "re");
+
+	while (f && fgets(line, sizeof line, f))
+		if (sscanf(line, "Threads: %d", &n) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return n;
+}
+
+/* Start the zygote; the lock is held. */
+static void start_processes(void)
+{
+	int threads = count_threads();
+
+	processes = FAILED;
+	if (threads > 1) {
+		processes = NOT_TRIED;	/* a later call may find one thread */
+		snprintf(obstacle, sizeof obstacle,
+			 "the program has %d threads and has not called far_init(): call it as the first statement of main()",
+			 threads);
+		return;
+	}
+	int err = far__zygote_start();
+
+	if (!err) {
+		processes = STARTED;
+		return;
+	}
+	snprintf(obstacle, sizeof obstacle, "the zygote could not be started: %s",
+		 !far__space.window_size ? "no address space is left for slave processes (see ulimit -v)" : strerror(-err));
+	if (err == -EMFILE || err == -ENFILE || err == -EAGAIN)
+		processes = NOT_TRIED;
+}
+
+const char *far__processes_ready(void)
+{
+	pthread_mutex_lock(&lock);
+	if (processes == NOT_TRIED)
+		start_processes();
+	bool started = processes == STARTED;
+
+	pthread_mutex_unlock(&lock);
+	return started ? NULL : obstacle;
+}
+
+int far_init(void)
+{
+	int err = far__ready("far_init");
+
+	if (err)
+		return err;
+	const char *why = far__processes_ready();
+
+	if (why) {
+		far__fail(FAR_EINIT, ENOTSUP, "far_init", NULL, "%s", why);
+		return -ENOTSUP;
+	}
+	return 0;
+}
+
+void far__now_a_slave(void)
+{
+	far__is_forked = false;
+}

@@ -1,0 +1,404 @@
+/*
+ * What the files of core/ share: the records of slaves, ports and threads, which
+ * are private to a process, and the family block, which is shared.
+ *
+ *	init.c     far_init() and the parts it starts
+ *	image.c    what the program and its libraries look like in memory: the pointer rules
+ *	call.c     from the captured call to the message, and from the reply to the result
+ *	serve.c    the slave's side: take a message, make the call, write the reply
+ *	member.c   numbers, segments and deaths, as the whole family sees them
+ *	slave.c    slaves: making, finding and closing them
+ *	port.c     a thread's way to a slave
+ *	task.c     calls whose results come later
+ *	zygote.c   the process that slave processes are forked from
+ *	memory.c   far_alloc() and its sisters
+ *	error.c    this thread's last failure
+ *	status.c   far_status()
+ */
+#ifndef FAR_CORE_INTERNAL_H
+#define FAR_CORE_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "call_x86_64.h"
+#include "farcall.h"
+#include "lane.h"
+#include "space.h"
+#include "spin.h"
+
+#define FAR_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define FAR_FOREVER UINT64_MAX
+
+/* ------------------------------------------------------- shared: family */
+
+enum { FAR_STOCK_MAX = 64 };
+
+enum far__state {
+	FAR_FREE,		/* nobody's; a process or the zygote takes it by compare-and-swap */
+	FAR_BEING_MADE,
+	FAR_ALIVE,
+	FAR_DEAD,		/* .status tells how it ended; nothing more will be answered */
+};
+
+#define FAR_NOBODY	UINT32_MAX
+
+/* A slave as the whole family sees it. */
+struct far__member {
+	uint32_t state;		/* enum far__state */
+	uint32_t owner;		/* the number of the process that made it, or FAR_NOBODY */
+	uint32_t generation;	/* how many slaves have had this number */
+	uint32_t pid;		/* of a slave process; 0 for a thread */
+	uint32_t status;	/* how it ended, as wait() gives it */
+	uint32_t waiting;	/* threads of it that wait for an arrival */
+	uint32_t unused[2];
+};
+
+/*
+ * Segment 0: what every process of the family needs to know of the others. All
+ * of its pages are committed before the zygote starts.
+ */
+struct far__family {
+	uint32_t life;			/* the zygote's thread id; the kernel marks it when it dies */
+	uint32_t spares;		/* how many slave processes to keep in stock */
+	uint32_t stock[FAR_STOCK_MAX];	/* those that nobody owns: a number each, or 0 */
+	struct far__park arrivals;	/* where those sleep who wait for one */
+	uint32_t waiting;		/* how many threads do */
+	uint32_t refusals;		/* counts the slaves that could not be made ... */
+	uint32_t refusal;		/* ... and why the last could not, an errno */
+	uint32_t last;			/* the number last taken */
+	uint32_t made, ended, killed;	/* slave processes, since the start */
+	uint32_t kill[FAR_SLAVES_MAX / 32];	/* slaves that the zygote is asked to kill, a bit each */
+	struct far__member member[FAR_SLAVES_MAX];
+};
+
+static inline struct far__family *far__family(void)
+{
+	return far__space_segment(0);
+}
+
+static inline struct far__member *far__member(unsigned number)
+{
+	return &far__family()->member[number];
+}
+
+/* Nothing more will be answered. */
+static inline bool far__is_dead(unsigned number)
+{
+	return shm_load(&far__member(number)->state) != FAR_ALIVE;
+}
+
+/* Take a free number and the head of its segment, zeroed; 0 and -errno in *err if there is none. */
+unsigned far__member_take(uint32_t owner, int *err);
+
+/* Give it back, with the segment's pages. Nobody may use it any more. */
+void far__member_give(unsigned number);
+
+/* It is dead: say so to all who wait for it. */
+void far__member_dead(unsigned number, uint32_t status);
+
+/* A slave's handle, in its present life. */
+static inline uintptr_t far__member_handle(unsigned number)
+{
+	return (uintptr_t)shm_load(&far__member(number)->generation) * FAR_SLAVES_MAX + number;
+}
+
+static inline unsigned far__handle_number(uintptr_t handle)
+{
+	return handle % FAR_SLAVES_MAX;
+}
+
+/* --------------------------------------------------- this process's own */
+
+enum far__kind { FAR_THREAD, FAR_PROCESS, FAR_HERE, FAR_MYSELF };
+
+struct far__slave;
+
+/* A thread's way to a slave: the producer's side of one lane. Never freed, only reused. */
+struct far__port {
+	struct far__lane lane;
+	struct far__slave *slave;
+	_Atomic uint32_t busy;		/* its thread is using it; see far__port_enter() */
+	_Atomic uintptr_t handle;	/* the slave's, while calls may be made; 0 when closed */
+	_Atomic pthread_t holder;	/* the thread it belongs to */
+	uint8_t number;
+	bool shared;			/* several threads use it, holding slave->shared */
+	bool bodies;			/* the lane's bodies are committed */
+	uint32_t laps;			/* all slots have been used once */
+	struct far__spin spin;
+	uintptr_t *task;		/* per slot: the task whose reply it may hold, or 0 */
+};
+
+/* A slave as its owner sees it. Never freed, only reused. */
+struct far__slave {
+	_Atomic uintptr_t handle;	/* 0 when there is none */
+	enum far__kind kind;
+	unsigned number;
+	struct far__segment *segment;
+	struct far__server *server;	/* of a slave in this process */
+	pthread_t thread;
+	uint32_t queue;
+	bool fail_when_full;
+	int close_ms;
+	char name[16];
+	pthread_mutex_t lock;		/* for taking ports */
+	pthread_mutex_t shared;		/* held to use the shared port */
+	uint32_t ports_taken;
+	struct far__port port[FAR_LANES];
+};
+
+enum {
+	FAR_PORT_SHARED = FAR_LANES - 2,	/* when there are more threads than lanes */
+	FAR_PORT_SELF = FAR_LANES - 1,		/* from a slave process to itself */
+};
+
+/* A thread that serves a slave's calls: the consumer's side of its lanes. */
+struct far__server {
+	unsigned number;
+	uintptr_t handle;
+	struct far__segment *segment;
+	bool process;			/* it is the main thread of a slave process */
+	bool ended;
+	uint32_t attached;		/* lanes listened to, a bit each */
+	struct far__lane lane[FAR_LANES];
+	struct far__spin spin;
+	pthread_t thread;
+};
+
+/* What a call that is being made hangs on, for far_raise(). */
+struct far__running {
+	struct far__running *outer;
+	struct far_frame *frame;
+	int code;			/* raised, or 0 */
+	char text[sizeof ((struct far_error *)0)->message];
+};
+
+struct far__thread {
+	uintptr_t last_handle;
+	struct far__port *last_port;
+	struct far__port **port;	/* by slave number */
+	struct far__server *server;	/* if this thread is a slave */
+	struct far__running *running;
+	bool known;			/* its end is being listened for */
+};
+
+extern __thread struct far__thread far__thread;
+
+/* Whose number this process has: 0 the master, else the slave process it is. */
+extern unsigned far__self;
+
+/* This is a child made by fork(): everything is refused. */
+extern bool far__is_forked;
+
+/* ---------------------------------------------------------------- init.c */
+
+/* Shared memory and waiting, without slave processes: 0, or -errno with far_error(). */
+int far__ready(const char *function);
+
+/* A slave process is a forked child that may do everything. */
+void far__now_a_slave(void);
+
+/* Why slave processes cannot be made, or NULL. Starts the zygote if it still can. */
+const char *far__processes_ready(void);
+
+/* --------------------------------------------------------------- image.c */
+
+void far__image_learn(void);
+
+/* The code that the program had in far_init(): at the same address in every slave. */
+extern struct far__code { const char *start, *end; } far__common_code;
+bool far__image_is_common_slowly(const void *function);
+
+static inline bool far__image_is_common(const void *function)
+{
+	return ((const char *)function >= far__common_code.start && (const char *)function < far__common_code.end) ||
+	       far__image_is_common_slowly(function);
+}
+
+enum far__reach { FAR_REACHES, FAR_PRIVATE, FAR_STALE };
+
+/* Whether a pointer means the same in @slave. */
+enum far__reach far__image_reach(const struct far__slave *slave, const void *p);
+
+/* In words: what kind of memory of this process @p points to. */
+const char *far__image_describe(const void *p);
+
+/* The address of call->function in its slave, where its module is loaded if need be; NULL and far_error(). */
+void *far__image_function(const struct far__call *call);
+
+/* The length of the string at @p, or -1 if it does not end in readable memory. */
+long far__image_strlen(const char *p);
+
+/* ---------------------------------------------------------------- call.c */
+
+/* How a reply begins, in a slot's info. */
+enum far__outcome { FAR_RETURNED = 1, FAR_RAISED, FAR_DIED, FAR_NOT_RUN, FAR_LOST };
+
+struct far__reply {
+	uint32_t info;
+	uint64_t word[FAR_SLOT_WORDS];
+};
+
+static inline uint32_t far__reply_info(enum far__outcome outcome, unsigned x87, int errnum)
+{
+	return (uint32_t)outcome | x87 << 8 | (uint32_t)errnum << 16;
+}
+
+/* In far__buffer.use: where its copy lies, if not in the body of the slot. */
+enum { FAR_COPY_ON_HEAP = 0x80, FAR_COPY_PRIVATE = 0x40 };
+
+/* What a call holds in shared memory until its reply is collected. */
+struct far__holds {
+	void *arguments;		/* a far-heap block for those that no body can hold, or NULL */
+	void *result;			/* where a result in memory is written */
+	bool result_on_heap, result_on_malloc;
+	uint8_t nbuffers;
+	struct far__buffer *buffers;
+};
+
+void far__holds_release(struct far__holds *holds);
+
+/* Why there is no result. Takes what the reply holds. */
+void far__explain(struct far_error *error, const struct far__site *site, uintptr_t handle, const struct far__reply *reply);
+
+/* What stands for the reply of a call that a dead slave did not answer. */
+void far__reply_of_dead(const struct far__slave *slave, struct far__reply *reply);
+
+/*
+ * The end of a call: put the result in @registers, copy buffers out, set errno,
+ * clear far_error(); or set it. Returns as far__dispatch() does.
+ */
+int far__conclude(const struct far__site *site, uint8_t result, uintptr_t handle, const struct far__reply *reply,
+		  struct far__holds *holds, struct far_registers *registers);
+
+/* No result: zero bits. As far__dispatch() returns. */
+int far__no_result(uint8_t result, struct far_registers *registers);
+
+/* Run a captured call right here. As far__dispatch() returns. */
+int far__run_here(const struct far__call *call, struct far_registers *registers, const uint64_t *stack);
+
+/* --------------------------------------------------------------- serve.c */
+
+void far__server_begin(struct far__server *server, unsigned number, uintptr_t handle, bool process);
+
+/* Serve until the slave is told to stop and has nothing queued. */
+void far__server_loop(struct far__server *server);
+
+/* Serve what is queued now: how many calls. */
+unsigned far__server_step(struct far__server *server);
+
+/* Sleep until something is queued, or ready(arg), or the deadline: whether something is. */
+bool far__server_wait(struct far__server *server, uint64_t deadline);
+
+/* The words of a reply to a call that returned, or was cut short; returns its info. */
+uint32_t far__reply_write(uint64_t *word, const struct far_frame *frame, const struct far__running *raised);
+
+/* Make a call in @frame; true when far_raise() cut it short, with *running telling. */
+bool far__run(struct far_frame *frame, struct far__running *running);
+
+/* --------------------------------------------------------------- slave.c */
+
+/* The slave of a handle that this process may call, or NULL and far_error(). */
+struct far__slave *far__slave_find(uintptr_t handle, const char *function, const struct far__site *site);
+struct far__slave *far__slave_by_number(unsigned number);
+
+/* A slave process learns of itself. */
+void far__slave_myself(struct far__server *server);
+
+/* The zygote is gone: so are all slave processes. */
+void far__slaves_gone(void);
+
+/* ---------------------------------------------------------------- port.c */
+
+/* This thread's port to a slave, made if need be; NULL and far_error(). */
+struct far__port *far__port_find(uintptr_t handle, const struct far__site *site);
+
+/*
+ * A port may be closed by another thread at any time. Its user says "busy" and
+ * then looks whether it is still open; the closer says "closed" and then looks
+ * whether anybody is busy. The closer makes the barrier for both (membarrier);
+ * where that is missing both make one. False: it is closed; leave all the same.
+ */
+bool far__port_enter(struct far__port *port, uintptr_t handle);
+void far__port_leave(struct far__port *port);
+
+/* Wait until the call at @position is answered (true), or never will be, or the deadline. */
+bool far__port_await(struct far__port *port, uint32_t position, uint64_t deadline);
+
+/* The reply at @position, or what stands for it when its slave is dead. */
+void far__port_reply(const struct far__port *port, uint32_t position, struct far__reply *reply);
+
+/* Let nobody in any more, and wait until all have left: false if not before the deadline. */
+void far__ports_shut(struct far__slave *slave);
+bool far__ports_idle(struct far__slave *slave, uint64_t deadline);
+
+/* The slave is dead: hand replies over to the tasks that still want them; forget the lanes. */
+void far__ports_empty(struct far__slave *slave);
+
+void far__ports_init(void);
+
+/* This thread's end shall be noticed. */
+void far__thread_known(void);
+
+uint64_t far__deadline(int timeout_ms);
+
+/* ---------------------------------------------------------------- task.c */
+
+/* Make the task of the call at port->lane.position; 0 and far_error() if there is no memory. */
+uintptr_t far__task_make(const struct far__call *call, struct far__port *port, struct far__holds *holds);
+
+/* Wait for a task and take its result, as far__dispatch() returns. */
+int far__task_collect(const struct far__call *call, struct far_registers *registers);
+
+/* A slot is needed, or its slave is going: move the reply to the task, if it is still wanted. */
+void far__task_move(uintptr_t task, const struct far__port *port, uint32_t position);
+
+/* Start a task in a thread of its own. */
+uintptr_t far__task_thread(const struct far__call *call, const struct far_registers *registers, const uint64_t *stack);
+
+/* -------------------------------------------------------------- zygote.c */
+
+/* Start it: 0 or -errno. Does not return in a slave process. */
+int far__zygote_start(void);
+
+bool far__zygote_alive(void);
+
+/* A slave process for this one to own, or 0 and -errno in *err. */
+unsigned far__zygote_take(int *err);
+
+/* Have a slave process killed, if it still lives. */
+void far__zygote_kill(unsigned number);
+
+/* --------------------------------------------------------------- error.c */
+
+/* Set this thread's last failure. @site says where, or is NULL; @function what. */
+void far__fail(int code, int errnum, const char *function, const struct far__site *site, const char *format, ...)
+	__attribute__((format(printf, 5, 6)));
+
+/* The same into @error, without setting it; and then set it. */
+void far__error_fill(struct far_error *error, int code, int errnum, const char *function, const struct far__site *site,
+		     const char *format, ...) __attribute__((format(printf, 6, 7)));
+void far__fail_with(const struct far_error *error);
+
+/* The error just set, to add to it. */
+struct far_error *far__failure(void);
+
+/* A call succeeded. */
+void far__succeed_slowly(void);
+extern __thread bool far__failed;
+
+static inline void far__succeed(void)
+{
+	if (FAR_UNLIKELY(far__failed))
+		far__succeed_slowly();
+}
+
+/* Print a failure that nobody will see otherwise. */
+void far__complain(const char *message);
+
+void far__error_thread_end(void);
+void far__tasks_thread_end(void);
+void far__error_forked(void);
+
+#endif

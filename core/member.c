@@ -1,0 +1,57 @@
+/* Numbers, segments and deaths, as the whole family sees them. */
+#include <errno.h>
+
+#include "internal.h"
+
+unsigned far__member_take(uint32_t owner, int *err)
+{
+	struct far__family *family = far__family();
+	uint32_t start = shm_peek(&family->last);
+
+	/* In turn, so that a number, and the window of addresses it stands for, rests as long as can be. */
+	for (uint32_t i = 1; i < FAR_SLAVES_MAX; i++) {
+		uint32_t number = (start + i) % FAR_SLAVES_MAX;
+		struct far__member *m = far__member(number);
+
+		if (!number || shm_load(&m->state) != FAR_FREE || !shm_cas(&m->state, FAR_FREE, FAR_BEING_MADE))
+			continue;
+		far__point("member.taken");
+		shm_set(&m->owner, owner);
+		shm_set(&family->last, number);
+		*err = far__space_commit(number, 0, sizeof(struct far__segment));
+		if (*err) {
+			shm_store(&m->state, FAR_FREE);
+			return 0;
+		}
+		shm_set(&m->pid, 0);
+		shm_set(&m->status, 0);
+		shm_set(&m->waiting, 0);
+		/* 20 bits, never 0: a handle is never NULL, and fits in 32 bits. */
+		uint32_t generation = (shm_peek(&m->generation) + 1) & 0xfffff;
+
+		shm_store(&m->generation, generation ? generation : 1);
+		return number;
+	}
+	*err = -EAGAIN;
+	return 0;
+}
+
+void far__member_give(unsigned number)
+{
+	far__space_discard(number);
+	shm_set(&far__member(number)->owner, FAR_NOBODY);
+	shm_store(&far__member(number)->state, FAR_FREE);
+}
+
+void far__member_dead(unsigned number, uint32_t status)
+{
+	struct far__segment *segment = far__space_segment(number);
+	struct far__member *m = far__member(number);
+
+	shm_set(&m->status, status);
+	far__point("member.dead");
+	shm_store(&m->state, FAR_DEAD);
+	for (unsigned i = 0; i < FAR_LANES; i++)
+		far__park_wake(&segment->lane[i].producer);
+	far__park_wake(&segment->control);
+}

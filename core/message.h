@@ -1,0 +1,103 @@
+/*
+ * What a request looks like. A slot's info says what is there, word[0] is the
+ * function, and the argument words follow: integer registers, vector registers
+ * (one word each, or two if any is used to its full width), stack words. The
+ * first six are in the slot, the rest in its body; if they are too many for that,
+ * FAR_ON_HEAP is set and word[1] is the address of a far-heap block with the
+ * number of stack words and then all of them.
+ *
+ *	bits 0-2   integer registers        bit  12     look for an x87 result
+ *	bits 3-6   vector registers         bit  13     FAR_ON_HEAP
+ *	bit  7     they are wide            bits 16-31  stack words, if not on the heap
+ *	bits 8-11  al
+ *
+ * A reply: info is far__reply_info(); words 0 and 1 are rax and rdx, words 2 to 5
+ * xmm0 and xmm1, or words 0 to 3 the x87 results. Of a raised error, word 0 is
+ * the code and word 1 the address of a far-heap block with the text, or 0.
+ */
+#ifndef FAR_CORE_MESSAGE_H
+#define FAR_CORE_MESSAGE_H
+
+#include <stdint.h>
+#include <string.h>
+
+#include "call_x86_64.h"
+#include "lane.h"
+
+enum {
+	FAR_SLOT_ARGUMENTS = FAR_SLOT_WORDS - 1,
+	FAR_MESSAGE_WORDS = FAR_SLOT_ARGUMENTS + FAR_BODY_WORDS,
+	FAR_WIDE = 1 << 7,
+	FAR_LOOK_FOR_X87 = 1 << 12,
+	FAR_ON_HEAP = 1 << 13,
+};
+
+struct far__shape {
+	unsigned ints, vectors, wide, al, x87, on_heap;
+	uint32_t stack_words;
+};
+
+static inline uint32_t far__shape_info(struct far__shape s)
+{
+	return s.ints | s.vectors << 3 | s.wide << 7 | s.al << 8 | s.x87 << 12 | s.on_heap << 13 |
+	       (s.on_heap ? 0 : s.stack_words << 16);
+}
+
+static inline struct far__shape far__shape_of(uint32_t info)
+{
+	return (struct far__shape){
+		.ints = info & 7, .vectors = info >> 3 & 15, .wide = info >> 7 & 1, .al = info >> 8 & 15,
+		.x87 = info >> 12 & 1, .on_heap = info >> 13 & 1, .stack_words = info >> 16,
+	};
+}
+
+/* The argument words of registers; the stack words are left to the caller. */
+static inline uint64_t *far__pack(uint64_t *to, const struct far__shape *s, const struct far_registers *r)
+{
+	for (unsigned i = 0; i < s->ints; i++)
+		*to++ = r->gp[i];
+	for (unsigned i = 0; i < s->vectors; i++) {
+		*to++ = r->vector[i].low;
+		if (s->wide)
+			*to++ = r->vector[i].high;
+	}
+	return to;
+}
+
+static inline const uint64_t *far__unpack(const uint64_t *from, const struct far__shape *s, struct far_registers *r)
+{
+	for (unsigned i = 0; i < s->ints; i++)
+		r->gp[i] = *from++;
+	for (unsigned i = 0; i < s->vectors; i++) {
+		r->vector[i].low = *from++;
+		r->vector[i].high = s->wide ? *from++ : 0;
+	}
+	r->rax = s->al;
+	r->x87 = s->x87;
+	return from;
+}
+
+/* Results, the same way. */
+static inline void far__pack_result(uint64_t *word, const struct far_registers *r)
+{
+	if (r->x87) {
+		memcpy(word, &r->vector[FAR_X87_AT], 2 * sizeof r->vector[0]);
+		return;
+	}
+	word[0] = r->gp[0];
+	word[1] = r->gp[1];
+	memcpy(&word[2], r->vector, 2 * sizeof r->vector[0]);
+}
+
+static inline void far__unpack_result(struct far_registers *r, const uint64_t *word, unsigned x87)
+{
+	if (x87) {
+		memcpy(&r->vector[FAR_X87_AT], word, 2 * sizeof r->vector[0]);
+		return;
+	}
+	r->gp[0] = word[0];
+	r->gp[1] = word[1];
+	memcpy(r->vector, &word[2], 2 * sizeof r->vector[0]);
+}
+
+#endif

@@ -1,0 +1,297 @@
+/* Ports: a thread's way to a slave. */
+#include <errno.h>
+#include <linux/membarrier.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+#include "sys.h"
+
+__thread struct far__thread far__thread;
+
+static bool closer_makes_barrier;
+static pthread_key_t thread_key;
+
+uint64_t far__deadline(int timeout_ms)
+{
+	return timeout_ms < 0 ? FAR_FOREVER : timeout_ms == 0 ? 0 : far__now() + (uint64_t)timeout_ms * 1000000;
+}
+
+/* ------------------------------------------------------- ends of threads */
+
+static void thread_ends(void *unused)
+{
+	struct far__thread *thread = &far__thread;
+
+	(void)unused;
+	far__error_thread_end();
+	far__tasks_thread_end();
+	for (unsigned n = 0; thread->port && n < FAR_SLAVES_MAX; n++) {
+		struct far__port *port = thread->port[n];
+
+		if (!port || port->shared)
+			continue;
+		pthread_mutex_lock(&port->slave->lock);
+		/* Closing has taken the port from us already, if it is closed. */
+		if (port->holder == pthread_self())
+			port->slave->ports_taken &= ~(1u << port->number);
+		pthread_mutex_unlock(&port->slave->lock);
+	}
+	free(thread->port);
+	thread->port = NULL;
+	thread->last_handle = 0;
+	thread->known = false;
+	far__park_thread_end();
+}
+
+void far__ports_init(void)
+{
+	pthread_key_create(&thread_key, thread_ends);
+	closer_makes_barrier = SYS(membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+}
+
+void far__thread_known(void)
+{
+	if (far__thread.known)
+		return;
+	far__thread.known = true;
+	pthread_setspecific(thread_key, &far__thread);
+}
+
+/* ------------------------------------------------------------ entering */
+
+bool far__port_enter(struct far__port *port, uintptr_t handle)
+{
+	if (FAR_UNLIKELY(port->shared))
+		pthread_mutex_lock(&port->slave->shared);
+	/* A count, because a slave that waits for itself may make calls meanwhile. */
+	atomic_store_explicit(&port->busy, atomic_load_explicit(&port->busy, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+	if (FAR_UNLIKELY(!closer_makes_barrier))
+		shm_fence();	/* partner: far__ports_shut() */
+	else
+		atomic_signal_fence(memory_order_seq_cst);
+	return atomic_load_explicit(&port->handle, memory_order_acquire) == handle;
+}
+
+void far__port_leave(struct far__port *port)
+{
+	bool shared = port->shared;
+
+	/* release: the closer may take the slots when it sees this. */
+	atomic_store_explicit(&port->busy, atomic_load_explicit(&port->busy, memory_order_relaxed) - 1,
+			      memory_order_release);
+	if (FAR_UNLIKELY(shared))
+		pthread_mutex_unlock(&port->slave->shared);
+}
+
+void far__ports_shut(struct far__slave *slave)
+{
+	for (unsigned i = 0; i < FAR_LANES; i++)
+		atomic_store_explicit(&slave->port[i].handle, 0, memory_order_relaxed);
+	shm_fence();	/* partner: far__port_enter() */
+	if (closer_makes_barrier)
+		SYS(membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+}
+
+bool far__ports_idle(struct far__slave *slave, uint64_t deadline)
+{
+	for (unsigned i = 0; i < FAR_LANES; i++) {
+		while (atomic_load_explicit(&slave->port[i].busy, memory_order_acquire)) {
+			if (deadline != FAR_FOREVER && far__now() >= deadline)
+				return false;
+			struct timespec t = { .tv_nsec = 50000 };
+
+			nanosleep(&t, NULL);
+		}
+	}
+	return true;
+}
+
+/* -------------------------------------------------------------- making */
+
+/* A lane for a port that has none: 0 or -errno. */
+static int make_lane(struct far__slave *slave, struct far__port *port, unsigned number)
+{
+	uintptr_t *task = calloc(slave->queue, sizeof *task);
+
+	if (!task)
+		return -ENOMEM;
+	int err = far__lane_make(&port->lane, slave->number, number, slave->queue);
+
+	if (err) {
+		free(task);
+		return err;
+	}
+	port->task = task;
+	port->slave = slave;
+	port->number = (uint8_t)number;
+	port->shared = number == FAR_PORT_SHARED || slave->kind == FAR_MYSELF;
+	port->bodies = false;
+	port->laps = 0;
+	port->spin = (struct far__spin){ 0 };
+	return 0;
+}
+
+/* Which of its ports this thread shall use; slave->lock is held. */
+static unsigned choose(struct far__slave *slave, bool myself)
+{
+	if (myself || slave->kind == FAR_MYSELF)
+		return FAR_PORT_SELF;
+	for (unsigned i = 0; i < FAR_PORT_SHARED; i++)
+		if (!(slave->ports_taken & 1u << i))
+			return i;
+	return FAR_PORT_SHARED;
+}
+
+static struct far__port *take_port(struct far__slave *slave, uintptr_t handle, const struct far__site *site)
+{
+	struct far__server *server = far__thread.server;
+	int err = 0;
+
+	pthread_mutex_lock(&slave->lock);
+	unsigned number = choose(slave, server && server->handle == handle);
+	struct far__port *port = &slave->port[number];
+
+	if (atomic_load(&slave->handle) != handle)
+		err = -EBADF;
+	else if (!port->task)
+		err = make_lane(slave, port, number);
+	if (!err) {
+		slave->ports_taken |= 1u << number;
+		port->holder = pthread_self();
+		atomic_store_explicit(&port->handle, handle, memory_order_release);
+	}
+	pthread_mutex_unlock(&slave->lock);
+	if (!err)
+		return port;
+	if (err == -EBADF)
+		far__fail(FAR_ECLOSED, EBADF, site->function, site, "the slave is closed");
+	else
+		far__fail(FAR_ENOMEM, -err, site->function, site, "no memory for a lane to slave \"%s\": %s",
+			  slave->name, strerror(-err));
+	return NULL;
+}
+
+struct far__port *far__port_find(uintptr_t handle, const struct far__site *site)
+{
+	struct far__thread *thread = &far__thread;
+	unsigned number = far__handle_number(handle);
+	struct far__slave *slave = far__slave_find(handle, site->function, site);
+
+	if (!slave)
+		return NULL;
+	if (!thread->port) {
+		thread->port = calloc(FAR_SLAVES_MAX, sizeof(struct far__port *));
+		if (!thread->port) {
+			far__fail(FAR_ENOMEM, ENOMEM, site->function, site, "no memory");
+			return NULL;
+		}
+		far__thread_known();
+	}
+	struct far__port *port = thread->port[number];
+
+	if (port && (port->shared || port->holder == pthread_self()) &&
+	    atomic_load_explicit(&port->handle, memory_order_acquire) == handle)
+		return port;
+	port = take_port(slave, handle, site);
+	if (port)
+		thread->port[number] = port;
+	return port;
+}
+
+void far__ports_empty(struct far__slave *slave)
+{
+	for (unsigned i = 0; i < FAR_LANES; i++) {
+		struct far__port *port = &slave->port[i];
+
+		for (uint32_t s = 0; port->task && s <= port->lane.mask; s++) {
+			/* The slots hold the last size positions, each in its place. */
+			uint32_t position = port->lane.position - 1 - ((port->lane.position - 1 - s) & port->lane.mask);
+
+			if (port->task[s])
+				far__task_move(port->task[s], port, position);
+		}
+		free(port->task);
+		port->task = NULL;
+	}
+	slave->ports_taken = 0;
+}
+
+/* -------------------------------------------------------------- waiting */
+
+struct awaited {
+	const struct far__port *port;
+	uint32_t position;
+};
+
+static bool settled(void *arg)
+{
+	const struct awaited *a = arg;
+
+	return far__lane_is_answered(&a->port->lane, a->position) || far__is_dead(a->port->slave->number);
+}
+
+/* The slave itself waits: it serves its own calls until this one is answered. */
+static bool await_myself(struct far__port *port, uint32_t position, uint64_t deadline)
+{
+	while (!far__lane_is_answered(&port->lane, position)) {
+		if (far__server_step(far__thread.server))
+			continue;
+		if (deadline != FAR_FOREVER && far__now() >= deadline)
+			break;
+		far__server_wait(far__thread.server, deadline);
+	}
+	return far__lane_is_answered(&port->lane, position);
+}
+
+static bool await_slowly(struct far__port *port, uint32_t position, uint64_t deadline)
+{
+	struct far__server *server = far__thread.server;
+
+	if (server && server->number == port->slave->number)
+		return await_myself(port, position, deadline);
+	struct awaited awaited = { port, position };
+	struct far__spinning spinning;
+
+	if (deadline) {
+		far__spin_begin(&port->spin, &spinning);
+		do {
+			for (int i = 0; i < 32; i++) {
+				if (far__lane_is_answered(&port->lane, position)) {
+					far__spin_end(&port->spin, &spinning);
+					return true;
+				}
+				far_relax();
+			}
+		} while (far__spin_more(&spinning));
+		far__thread_known();
+		far__park_sleep(&port->lane.head->producer, settled, &awaited, deadline);
+		far__spin_end(&port->spin, &spinning);
+	}
+	/* Of a slave that died, look once more: an answer before its death counts. */
+	return far__lane_is_answered(&port->lane, position);
+}
+
+bool far__port_await(struct far__port *port, uint32_t position, uint64_t deadline)
+{
+	for (int i = 0; i < 64; i++) {
+		if (far__lane_is_answered(&port->lane, position))
+			return true;
+		far_relax();
+	}
+	return await_slowly(port, position, deadline);
+}
+
+void far__port_reply(const struct far__port *port, uint32_t position, struct far__reply *reply)
+{
+	const struct far__slot *slot = far__lane_slot(&port->lane, position);
+
+	if (FAR_UNLIKELY(!far__lane_is_answered(&port->lane, position))) {
+		far__reply_of_dead(port->slave, reply);
+		return;
+	}
+	reply->info = shm_peek(&slot->info);
+	shm_copy_out(reply->word, slot->word, FAR_SLOT_WORDS);
+}

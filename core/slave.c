@@ -1,0 +1,444 @@
+/* Slaves: making, finding and closing them. */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+enum { QUEUE_DEFAULT = 128 };
+
+static _Atomic(struct far__slave *) slaves[FAR_SLAVES_MAX];
+
+struct far__slave *far__slave_by_number(unsigned number)
+{
+	return atomic_load_explicit(&slaves[number], memory_order_acquire);
+}
+
+struct far__slave *far__slave_find(uintptr_t handle, const char *function, const struct far__site *site)
+{
+	struct far__slave *slave = far__slave_by_number(far__handle_number(handle));
+
+	if (!far__is_forked && slave && handle && atomic_load_explicit(&slave->handle, memory_order_acquire) == handle)
+		return slave;
+	if (far__is_forked)
+		far__fail(FAR_EFORKED, ECHILD, function, site,
+			  "this process was made by fork(): farcall can be used only in its parent, or after exec");
+	else if (!handle)
+		far__fail(FAR_ECLOSED, EINVAL, function, site, "the slave is NULL: it could not be started");
+	else
+		far__fail(FAR_ECLOSED, EBADF, function, site, "the slave is closed, or another process's");
+	return NULL;
+}
+
+/* -------------------------------------------------------------- making */
+
+static bool check(const char *function, const struct far_options *o)
+{
+	if (o->queue > FAR_QUEUE_MAX)
+		far__fail(FAR_EINVAL, EINVAL, function, NULL, ".queue = %u: at most %d calls can wait", o->queue, FAR_QUEUE_MAX);
+	else if (o->when_full != FAR_WAIT && o->when_full != FAR_FAIL)
+		far__fail(FAR_EINVAL, EINVAL, function, NULL, ".when_full is neither FAR_WAIT nor FAR_FAIL");
+	else if (o->close_ms < 0)
+		far__fail(FAR_EINVAL, EINVAL, function, NULL, ".close_ms = %d is negative", o->close_ms);
+	else if (o->far__size < sizeof *o)
+		far__fail(FAR_EINVAL, EINVAL, function, NULL, "the program was compiled with another farcall.h");
+	else
+		return true;
+	return false;
+}
+
+static void no_slave(const char *function, int err, const char *what)
+{
+	far__fail(err == -ENOSPC || err == -ENOMEM ? FAR_ENOMEM : FAR_ELIMIT, -err, function, NULL, "%s: %s", what,
+		  err == -EAGAIN ? "too many slaves, processes or threads (see ulimit -u)" : strerror(-err));
+}
+
+static uint32_t power_of_two(uint32_t n)
+{
+	return n <= 1 ? 1 : 1u << (32 - __builtin_clz(n - 1));
+}
+
+/* The record of a number, made at its first use; NULL if there is no memory. */
+static struct far__slave *record_of(unsigned number)
+{
+	struct far__slave *slave = far__slave_by_number(number);
+
+	if (slave)
+		return slave;
+	pthread_mutexattr_t recursive;
+
+	slave = calloc(1, sizeof *slave);
+	if (!slave)
+		return NULL;
+	pthread_mutex_init(&slave->lock, NULL);
+	pthread_mutexattr_init(&recursive);
+	pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+	pthread_mutex_init(&slave->shared, &recursive);
+	pthread_mutexattr_destroy(&recursive);
+	slave->number = number;
+	slave->segment = far__space_segment(number);
+	atomic_store_explicit(&slaves[number], slave, memory_order_release);
+	return slave;
+}
+
+/* Fill the record of a number that is alive, and open it to callers. */
+static struct far__slave *open_slave(const char *function, unsigned number, enum far__kind kind, const struct far_options *o)
+{
+	struct far__slave *slave = record_of(number);
+
+	if (!slave) {
+		no_slave(function, -ENOMEM, "no memory for a slave");
+		return NULL;
+	}
+	pthread_mutex_lock(&slave->lock);
+	slave->kind = kind;
+	slave->queue = power_of_two(o->queue ? o->queue : QUEUE_DEFAULT);
+	slave->fail_when_full = o->when_full == FAR_FAIL;
+	slave->close_ms = o->close_ms;
+	slave->server = NULL;
+	if (o->name)
+		snprintf(slave->name, sizeof slave->name, "%s", o->name);
+	else
+		snprintf(slave->name, sizeof slave->name, "slave-%u", number);
+	atomic_store(&slave->handle, far__member_handle(number));
+	pthread_mutex_unlock(&slave->lock);
+	return slave;
+}
+
+/* Run .setup in the new slave. When it fails the slave is closed again, and its error stays. */
+static struct far_slave *set_up(struct far__slave *slave, const struct far_options *o)
+{
+	struct far_slave *handle = (struct far_slave *)atomic_load(&slave->handle);
+	void (*setup)(void *) = o->setup;
+
+	if (!setup)
+		return handle;
+	far_invoke(handle, setup, o->setup_arg);
+	if (!far__failed)
+		return handle;
+	struct far_error error = *far_error();
+
+	error.function = "setup";
+	far_slave_close(handle);
+	far_error();
+	far__fail_with(&error);
+	return NULL;
+}
+
+/* A thread slave's thread ends; if nobody told it to, by pthread_exit() in a call. */
+static void thread_ends(void *arg)
+{
+	struct far__server *server = arg;
+
+	if (!server->ended)
+		far__member_dead(server->number, 0);
+}
+
+static void *thread_main(void *arg)
+{
+	struct far__server *server = arg;
+
+	server->thread = pthread_self();
+	far__thread.server = server;
+	far__thread_known();
+	pthread_cleanup_push(thread_ends, server);
+	far__server_loop(server);
+	server->ended = true;
+	pthread_cleanup_pop(0);
+	return NULL;
+}
+
+/* A slave of this process: its number, segment and server. NULL and far_error(). */
+static struct far__slave *make_local(const char *function, enum far__kind kind, const struct far_options *o)
+{
+	struct far__server *server;
+	int err;
+
+	if (far__ready(function) || !check(function, o))
+		return NULL;
+	unsigned number = far__member_take(far__self, &err);
+
+	if (!number) {
+		no_slave(function, err, "no slave can be made");
+		return NULL;
+	}
+	shm_store(&far__member(number)->state, FAR_ALIVE);
+	struct far__slave *slave = open_slave(function, number, kind, o);
+
+	server = slave ? malloc(sizeof *server) : NULL;
+	if (!server) {
+		if (slave) {
+			slave->handle = 0;
+			no_slave(function, -ENOMEM, "no memory for a slave");
+		}
+		far__member_give(number);
+		return NULL;
+	}
+	far__server_begin(server, number, slave->handle, false);
+	slave->server = server;
+	return slave;
+}
+
+static void unmake_local(struct far__slave *slave)
+{
+	far__ports_empty(slave);
+	free(slave->server);
+	slave->server = NULL;
+	far__member_give(slave->number);
+}
+
+struct far_slave *far__slave_thread(const struct far_options *o)
+{
+	struct far__slave *slave = make_local("far_slave_thread", FAR_THREAD, o);
+
+	if (!slave)
+		return NULL;
+	int err = pthread_create(&slave->thread, NULL, thread_main, slave->server);
+
+	if (err) {
+		no_slave("far_slave_thread", -err, "no thread can be started");
+		slave->handle = 0;
+		unmake_local(slave);
+		return NULL;
+	}
+	pthread_setname_np(slave->thread, slave->name);
+	return set_up(slave, o);
+}
+
+struct far_slave *far__slave_here(const struct far_options *o)
+{
+	if (far__thread.server) {
+		far__fail(FAR_EINVAL, EBUSY, "far_slave_here", NULL, "this thread is a slave already");
+		return NULL;
+	}
+	struct far__slave *slave = make_local("far_slave_here", FAR_HERE, o);
+
+	if (!slave)
+		return NULL;
+	slave->thread = pthread_self();
+	far__thread.server = slave->server;
+	return set_up(slave, o);
+}
+
+/* In the slave: its name, packed in two words to need no memory. */
+static void take_name(uint64_t first, uint64_t second)
+{
+	uint64_t name[2] = { first, second };
+
+	prctl(PR_SET_NAME, name);
+}
+
+static void give_name(struct far__slave *slave)
+{
+	uint64_t name[2];
+
+	memcpy(name, slave->name, sizeof name);
+	far_forget(far_schedule((struct far_slave *)atomic_load(&slave->handle), take_name, name[0], name[1]));
+}
+
+struct far_slave *far__slave_process(const struct far_options *o)
+{
+	int err;
+
+	if (far__ready("far_slave_process") || !check("far_slave_process", o))
+		return NULL;
+	const char *obstacle = far__processes_ready();
+
+	if (obstacle) {
+		far__fail(FAR_EINIT, ENOTSUP, "far_slave_process", NULL, "%s", obstacle);
+		return NULL;
+	}
+	unsigned number = far__zygote_take(&err);
+
+	if (!number) {
+		if (err == -EOWNERDEAD)
+			far__fail(FAR_EINIT, EOWNERDEAD, "far_slave_process", NULL,
+				  "the zygote, from which slave processes are started, has died");
+		else
+			no_slave("far_slave_process", err, "no process can be started");
+		return NULL;
+	}
+	struct far__slave *slave = open_slave("far_slave_process", number, FAR_PROCESS, o);
+
+	if (!slave) {
+		far__zygote_kill(number);
+		return NULL;
+	}
+	give_name(slave);
+	return set_up(slave, o);
+}
+
+void far__slave_myself(struct far__server *server)
+{
+	struct far_options none = { .far__size = sizeof none };
+	struct far__slave *slave;
+
+	for (unsigned n = 0; n < FAR_SLAVES_MAX; n++)
+		slaves[n] = NULL;	/* the parent's; their memory is nobody's now */
+	slave = open_slave("far_init", server->number, FAR_MYSELF, &none);
+	if (slave)
+		slave->server = server;
+}
+
+/* --------------------------------------------------------------- using */
+
+int far_step(struct far_slave *handle, int timeout_ms)
+{
+	struct far__slave *slave = far__slave_find((uintptr_t)handle, "far_step", NULL);
+
+	if (!slave)
+		return -EINVAL;
+	if (slave->kind != FAR_HERE || slave->server != far__thread.server) {
+		far__fail(FAR_EINVAL, EINVAL, "far_step", NULL, "slave \"%s\" was not made by far_slave_here() in this thread",
+			  slave->name);
+		return -EINVAL;
+	}
+	uint64_t deadline = far__deadline(timeout_ms);
+	unsigned served = far__server_step(slave->server);
+
+	while (!served && far__server_wait(slave->server, deadline))
+		served = far__server_step(slave->server);
+	return (int)served;
+}
+
+pid_t far_slave_pid(struct far_slave *handle)
+{
+	struct far__slave *slave = far__slave_find((uintptr_t)handle, "far_slave_pid", NULL);
+
+	if (!slave)
+		return -EINVAL;
+	return slave->kind == FAR_PROCESS ? (pid_t)shm_load(&far__member(slave->number)->pid) : getpid();
+}
+
+struct far_slave *far_slave_self(void)
+{
+	return far__thread.server ? (struct far_slave *)far__thread.server->handle : NULL;
+}
+
+/* ------------------------------------------------------------- closing */
+
+static bool is_dead(void *arg)
+{
+	return far__is_dead(*(const unsigned *)arg);
+}
+
+static void say_stop(struct far__slave *slave)
+{
+	shm_store(&slave->segment->stop, 1);
+	far__park_wake(&slave->segment->slave);
+}
+
+static int too_slow(struct far__slave *slave, const char *what)
+{
+	far__fail(FAR_ECLOSED, ETIMEDOUT, "far_slave_close", NULL, "slave \"%s\" was busy for more than %d ms and was %s",
+		  slave->name, slave->close_ms, what);
+	return -ETIMEDOUT;
+}
+
+static int close_process(struct far__slave *slave, uint64_t deadline)
+{
+	unsigned number = slave->number;
+	bool dead = far__is_dead(number);
+	int result = 0;
+
+	if (!dead) {
+		say_stop(slave);
+		if (!far__park_sleep(&slave->segment->control, is_dead, &number, deadline)) {
+			far__zygote_kill(number);
+			far__park_sleep(&slave->segment->control, is_dead, &number, FAR_FOREVER);
+			result = too_slow(slave, "killed");
+		}
+	}
+	struct far__reply reply;
+
+	if (!result && shm_load(&far__member(number)->status)) {
+		static const struct far__site site = { .function = "far_slave_close" };
+		struct far_error error;
+
+		far__reply_of_dead(slave, &reply);
+		reply.info = far__reply_info(FAR_DIED, 0, 0);
+		far__explain(&error, &site, far__member_handle(number), &reply);
+		far__fail_with(&error);
+		result = -EOWNERDEAD;
+	}
+	far__ports_idle(slave, FAR_FOREVER);
+	far__ports_empty(slave);
+	far__member_give(number);
+	return result;
+}
+
+static int close_thread(struct far__slave *slave, uint64_t deadline)
+{
+	struct timespec at = { (time_t)(deadline / 1000000000), (long)(deadline % 1000000000) };
+
+	say_stop(slave);
+	int err = deadline == FAR_FOREVER ? pthread_join(slave->thread, NULL)
+					  : pthread_clockjoin_np(slave->thread, NULL, CLOCK_MONOTONIC, &at);
+
+	if (err == ETIMEDOUT) {
+		/* It goes on using its segment and its server: those stay its own for ever. */
+		pthread_detach(slave->thread);
+		far__member_dead(slave->number, 0);
+		far__ports_idle(slave, FAR_FOREVER);
+		far__ports_empty(slave);
+		return too_slow(slave, "left to itself");
+	}
+	far__ports_idle(slave, FAR_FOREVER);
+	unmake_local(slave);
+	return 0;
+}
+
+static int close_here(struct far__slave *slave)
+{
+	while (far__server_step(slave->server))
+		;
+	far__member_dead(slave->number, 0);
+	far__ports_idle(slave, FAR_FOREVER);
+	far__thread.server = NULL;
+	unmake_local(slave);
+	return 0;
+}
+
+int far_slave_close(struct far_slave *handle)
+{
+	uintptr_t open = (uintptr_t)handle;
+
+	if (!handle)
+		return 0;
+	struct far__slave *slave = far__slave_find(open, "far_slave_close", NULL);
+
+	if (!slave)
+		return -EINVAL;
+	bool mine = slave->server && slave->server == far__thread.server;
+
+	if (slave->kind == FAR_HERE ? !mine || far__thread.running : mine || slave->kind == FAR_MYSELF) {
+		far__fail(FAR_EINVAL, EDEADLK, "far_slave_close", NULL,
+			  slave->kind == FAR_HERE ? "slave \"%s\" can be closed only by the thread that made it, outside of its calls"
+						  : "slave \"%s\" cannot close itself", slave->name);
+		return -EINVAL;
+	}
+	if (!atomic_compare_exchange_strong(&slave->handle, &open, 0)) {
+		far__fail(FAR_ECLOSED, EBADF, "far_slave_close", NULL, "another thread is closing the slave");
+		return -EINVAL;
+	}
+	uint64_t deadline = slave->close_ms ? far__deadline(slave->close_ms) : FAR_FOREVER;
+
+	far__ports_shut(slave);
+	if (slave->kind == FAR_PROCESS)
+		return close_process(slave, deadline);
+	return slave->kind == FAR_THREAD ? close_thread(slave, deadline) : close_here(slave);
+}
+
+void far__slaves_gone(void)
+{
+	for (unsigned n = 1; n < FAR_SLAVES_MAX; n++) {
+		struct far__slave *slave = far__slave_by_number(n);
+
+		if (slave && slave->kind == FAR_PROCESS && slave->handle && !far__is_dead(n))
+			far__member_dead(n, SIGKILL);
+	}
+}

@@ -1,0 +1,546 @@
+/*
+ * Calls whose results come later.
+ *
+ * A task is a record in a table that only grows; its handle is the record's
+ * index and the generation it is in. One word holds generation and phase, so
+ * that a compare-and-swap of it tells a stale handle from a good one:
+ *
+ *	FREE -> RUNNING -> LOCKED -> FREE         collected, right from the slot
+ *	            |   -> LOCKED -> MOVED        moved: the slot is needed, or goes
+ *	            |        MOVED -> LOCKED -> FREE   collected, from the record
+ *	        FORGOTTEN -> LOCKED -> FREE       dropped, when it is moved
+ *
+ * Whoever has LOCKED it, the collecting thread or the port's thread that needs
+ * the slot, is the only one to touch the slot's reply or the record; the other
+ * waits for the few instructions that takes. A task in a thread of its own has
+ * no port and is MOVED by that thread.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "internal.h"
+#include "sys.h"
+
+enum phase { FREE, RUNNING, LOCKED, MOVED, FORGOTTEN };
+
+struct task {
+	_Atomic uint64_t word;		/* generation << 8 | phase */
+	_Atomic(struct far__port *) port;	/* NULL: in a thread of its own */
+	_Atomic uint32_t position;
+	_Atomic uint32_t done;		/* a futex word, of a task in a thread */
+	_Atomic uintptr_t handle;	/* the slave's */
+	const struct far__site *site;
+	uint8_t result;
+	uint32_t index, next_free;
+	struct far__holds holds;
+	struct far__reply reply;	/* once MOVED */
+};
+
+enum { BLOCK = 512, BLOCKS = 1 << 15 };	/* 16 million tasks */
+
+static struct {
+	pthread_mutex_t lock;
+	_Atomic(struct task *) block[BLOCKS];
+	_Atomic uint32_t made;		/* records in the blocks there are */
+	uint32_t free;			/* a list by next_free; index + 1 */
+} table = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+/* Each thread keeps some free records, to need no lock. */
+enum { KEPT = 64 };
+static __thread uint32_t kept, nkept;
+
+static struct task *task_at(uint32_t index)
+{
+	return &atomic_load_explicit(&table.block[index / BLOCK], memory_order_acquire)[index % BLOCK];
+}
+
+static uint64_t word_of(uint64_t generation, enum phase phase)
+{
+	return generation << 8 | phase;
+}
+
+static uintptr_t handle_of(const struct task *t)
+{
+	return (atomic_load_explicit(&t->word, memory_order_relaxed) >> 8) << 24 | (t->index + 1);
+}
+
+/* The record of a handle, and the word it must have, but for the phase. NULL if it is none. */
+static struct task *find(uintptr_t handle, uint64_t *generation)
+{
+	uint32_t index = (uint32_t)(handle & 0xffffff) - 1;
+
+	if (!handle || index >= atomic_load_explicit(&table.made, memory_order_acquire))
+		return NULL;
+	*generation = handle >> 24;
+	return task_at(index);
+}
+
+/* ------------------------------------------------------------- records */
+
+static bool more_records(void)
+{
+	uint32_t made = table.made;
+	struct task *block = made / BLOCK < BLOCKS ? calloc(BLOCK, sizeof *block) : NULL;
+
+	if (!block)
+		return false;
+	for (uint32_t i = 0; i < BLOCK; i++) {
+		block[i].index = made + i;
+		block[i].word = word_of(1, FREE);
+		block[i].next_free = i + 1 < BLOCK ? made + i + 2 : table.free;
+	}
+	atomic_store_explicit(&table.block[made / BLOCK], block, memory_order_release);
+	table.free = made + 1;
+	atomic_store_explicit(&table.made, made + BLOCK, memory_order_release);
+	return true;
+}
+
+static struct task *take_record(void)
+{
+	if (!kept) {
+		pthread_mutex_lock(&table.lock);
+		while (nkept < KEPT / 2 && (table.free || more_records())) {
+			struct task *t = task_at(table.free - 1);
+
+			table.free = t->next_free;
+			t->next_free = kept;
+			kept = t->index + 1;
+			nkept++;
+		}
+		pthread_mutex_unlock(&table.lock);
+	}
+	if (!kept)
+		return NULL;
+	struct task *t = task_at(kept - 1);
+
+	kept = t->next_free;
+	nkept--;
+	return t;
+}
+
+/* Give records of this thread back until it keeps no more than @most. */
+static void give_back(uint32_t most)
+{
+	pthread_mutex_lock(&table.lock);
+	while (nkept > most) {
+		struct task *t = task_at(kept - 1);
+
+		kept = t->next_free;
+		nkept--;
+		t->next_free = table.free;
+		table.free = t->index + 1;
+	}
+	pthread_mutex_unlock(&table.lock);
+}
+
+void far__tasks_thread_end(void)
+{
+	give_back(0);
+}
+
+/* A LOCKED record ends: its generation too. */
+static void drop(struct task *t, uint64_t generation)
+{
+	free(t->holds.buffers);
+	t->holds.buffers = NULL;
+	atomic_store_explicit(&t->word, word_of((generation + 1) & 0xffffffff, FREE), memory_order_release);
+	t->next_free = kept;
+	kept = t->index + 1;
+	if (++nkept > KEPT)
+		give_back(KEPT / 2);
+}
+
+/* A record for the call. It takes over what the call holds. */
+static struct task *new_task(const struct far__call *call, struct far__holds *holds)
+{
+	struct far__buffer *buffers = NULL;
+	struct task *t = take_record();
+
+	if (t && holds->nbuffers) {
+		buffers = malloc(holds->nbuffers * sizeof *buffers);
+		if (buffers)
+			memcpy(buffers, holds->buffers, holds->nbuffers * sizeof *buffers);
+	}
+	if (!t || (holds->nbuffers && !buffers)) {
+		if (t) {
+			t->next_free = kept;
+			kept = t->index + 1;
+			nkept++;
+		}
+		far__fail(FAR_ENOMEM, ENOMEM, call->site->function, call->site, "no memory for a task");
+		return NULL;
+	}
+	t->site = call->site;
+	t->result = call->result;
+	t->holds = *holds;
+	t->holds.buffers = buffers;
+	t->done = 0;
+	atomic_store_explicit(&t->handle, (uintptr_t)call->slave, memory_order_relaxed);
+	return t;
+}
+
+static void set_running(struct task *t)
+{
+	uint64_t generation = atomic_load_explicit(&t->word, memory_order_relaxed) >> 8;
+
+	/* release: the fields above belong to this generation. */
+	atomic_store_explicit(&t->word, word_of(generation, RUNNING), memory_order_release);
+}
+
+uintptr_t far__task_make(const struct far__call *call, struct far__port *port, struct far__holds *holds)
+{
+	struct task *t = new_task(call, holds);
+
+	if (!t)
+		return 0;
+	atomic_store_explicit(&t->port, port, memory_order_relaxed);
+	atomic_store_explicit(&t->position, port->lane.position, memory_order_relaxed);
+	set_running(t);
+	return handle_of(t);
+}
+
+/* -------------------------------------------------------------- moving */
+
+static bool in_body(const void *p)
+{
+	return far__space_in_control(p);
+}
+
+/* A private copy of what lies in a body, or @p itself. */
+static void *save(void *p, size_t size, bool *lost)
+{
+	void *copy = malloc(size ? size : 1);
+
+	if (copy)
+		memcpy(copy, p, size);
+	else
+		*lost = true;
+	return copy;
+}
+
+/* What a call left in the body of its slot goes to private memory. False if there is none. */
+static bool save_body(struct far__holds *holds, size_t result_size)
+{
+	bool lost = false;
+
+	if (holds->result && in_body(holds->result)) {
+		holds->result = save(holds->result, result_size, &lost);
+		holds->result_on_malloc = true;
+	}
+	for (unsigned i = 0; i < holds->nbuffers; i++) {
+		struct far__buffer *b = &holds->buffers[i];
+
+		if (!b->there || !in_body(b->there) || !(b->use & FAR__OUT))
+			continue;
+		b->there = save(b->there, b->size, &lost);
+		b->use |= FAR_COPY_PRIVATE;
+	}
+	return !lost;
+}
+
+/* Nobody will ask for it: but if it failed, say so. */
+static void conclude_forgotten(struct task *t, uint64_t generation)
+{
+	if ((t->reply.info & 0xff) != FAR_RETURNED) {
+		struct far_error error;
+
+		far__explain(&error, t->site, t->handle, &t->reply);
+		far__complain(error.message);
+	}
+	far__holds_release(&t->holds);
+	drop(t, generation);
+}
+
+void far__task_move(uintptr_t handle, const struct far__port *port, uint32_t position)
+{
+	uint64_t generation;
+	struct task *t = find(handle, &generation);
+
+	for (;;) {
+		uint64_t word = atomic_load_explicit(&t->word, memory_order_acquire);
+		enum phase phase = word & 0xff;
+
+		if (word >> 8 != generation || phase == FREE || phase == MOVED)
+			return;
+		if (phase == LOCKED) {
+			sched_yield();	/* its collector is reading the slot */
+			continue;
+		}
+		if (!atomic_compare_exchange_weak(&t->word, &word, word_of(generation, LOCKED)))
+			continue;
+		far__port_reply(port, position, &t->reply);
+		if (phase == FORGOTTEN) {
+			conclude_forgotten(t, generation);
+			return;
+		}
+		if (!save_body(&t->holds, t->site->result_size))
+			t->reply.info = far__reply_info(FAR_LOST, 0, 0);
+		atomic_store_explicit(&t->word, word_of(generation, MOVED), memory_order_release);
+		return;
+	}
+}
+
+/* ------------------------------------------------------------- waiting */
+
+struct waiting {
+	struct task *task;
+	uint64_t generation;
+};
+
+/* Would collecting return at once? */
+static bool is_done(void *arg)
+{
+	const struct waiting *w = arg;
+	struct task *t = w->task;
+	uint64_t word = atomic_load_explicit(&t->word, memory_order_acquire);
+	struct far__port *port = atomic_load_explicit(&t->port, memory_order_relaxed);
+	uint32_t position = atomic_load_explicit(&t->position, memory_order_relaxed);
+
+	if (word != word_of(w->generation, RUNNING))
+		return true;
+	return port && (far__lane_is_answered(&port->lane, position) || far__is_dead(port->slave->number));
+}
+
+/* Sleep until the task of a thread is done, or the deadline. */
+static void await_thread(struct task *t, uint64_t deadline)
+{
+	struct timespec at = { (time_t)(deadline / 1000000000), (long)(deadline % 1000000000) };
+
+	SYS(futex, &t->done, FUTEX_WAIT_BITSET_PRIVATE, 0, deadline == FAR_FOREVER ? NULL : &at, 0, FUTEX_BITSET_MATCH_ANY);
+}
+
+/* Wait until the task is done or the deadline: whether it is. */
+static bool await(struct waiting *w, uint64_t deadline)
+{
+	struct task *t = w->task;
+
+	while (!is_done(w)) {
+		struct far__port *port = atomic_load_explicit(&t->port, memory_order_relaxed);
+		uint32_t position = atomic_load_explicit(&t->position, memory_order_relaxed);
+
+		if (atomic_load_explicit(&t->word, memory_order_acquire) != word_of(w->generation, RUNNING))
+			return true;
+		if (!port) {
+			await_thread(t, deadline);
+		} else if (far__thread.server && far__thread.server->number == port->slave->number) {
+			far__port_await(port, position, deadline);
+		} else if (port->holder == pthread_self() && !port->shared) {
+			far__port_await(port, position, deadline);
+		} else {
+			far__thread_known();
+			far__park_sleep(&port->lane.head->producer, is_done, w, deadline);
+		}
+		if (deadline != FAR_FOREVER && far__now() >= deadline)
+			return is_done(w);
+	}
+	return true;
+}
+
+static void no_such_task(const char *function, const struct far__site *site, uintptr_t handle)
+{
+	far__fail(FAR_ETASK, EINVAL, function, site, handle ? "the task was waited for or forgotten before"
+							    : "there is no task: it could not be scheduled");
+}
+
+int far__task_collect(const struct far__call *call, struct far_registers *registers)
+{
+	struct waiting w;
+
+	w.task = find(call->task, &w.generation);
+	/* A scheduled call that failed left its own error: that is the better one to see. */
+	if (!w.task) {
+		if (call->task || !far__failed)
+			no_such_task("far_wait", call->site, call->task);
+		return far__no_result(call->result, registers);
+	}
+	for (;;) {
+		struct task *t = w.task;
+		uint64_t word = atomic_load_explicit(&t->word, memory_order_acquire);
+		enum phase phase = word & 0xff;
+
+		if (word >> 8 != w.generation || phase == FREE || phase == FORGOTTEN) {
+			no_such_task("far_wait", call->site, call->task);
+			return far__no_result(call->result, registers);
+		}
+		if (phase == LOCKED) {
+			sched_yield();
+			continue;
+		}
+		if (phase == RUNNING && !is_done(&w)) {
+			await(&w, FAR_FOREVER);
+			continue;
+		}
+		if (!atomic_compare_exchange_weak(&t->word, &word, word_of(w.generation, LOCKED)))
+			continue;
+		if (phase == RUNNING)
+			far__port_reply(t->port, t->position, &t->reply);
+		int x87 = far__conclude(t->site, t->result, t->handle, &t->reply, &t->holds, registers);
+
+		drop(t, w.generation);
+		return x87;
+	}
+}
+
+int far__task_wait_for(uintptr_t task, int timeout_ms)
+{
+	struct waiting w;
+
+	w.task = find(task, &w.generation);
+	if (w.task) {
+		uint64_t word = atomic_load_explicit(&w.task->word, memory_order_acquire);
+
+		if (word >> 8 != w.generation || (word & 0xff) == FREE || (word & 0xff) == FORGOTTEN)
+			w.task = NULL;
+	}
+	if (!w.task) {
+		no_such_task("far_wait_for", NULL, task);
+		return -EINVAL;
+	}
+	return await(&w, far__deadline(timeout_ms)) ? 0 : -ETIMEDOUT;
+}
+
+int far__task_done(uintptr_t task)
+{
+	struct waiting w;
+
+	w.task = find(task, &w.generation);
+	if (!w.task)
+		return 1;
+	/* The slave's own thread runs what it waits for. */
+	if (!is_done(&w) && far__thread.server)
+		await(&w, 0);
+	return is_done(&w);
+}
+
+int far__task_forget(uintptr_t task)
+{
+	struct waiting w;
+
+	if (!task)
+		return 0;
+	w.task = find(task, &w.generation);
+	while (w.task) {
+		uint64_t word = atomic_load_explicit(&w.task->word, memory_order_acquire);
+		enum phase phase = word & 0xff;
+
+		if (word >> 8 != w.generation || phase == FREE || phase == FORGOTTEN)
+			break;
+		if (phase == LOCKED) {
+			sched_yield();
+			continue;
+		}
+		if (phase == MOVED) {
+			if (!atomic_compare_exchange_weak(&w.task->word, &word, word_of(w.generation, LOCKED)))
+				continue;
+			conclude_forgotten(w.task, w.generation);
+			return 0;
+		}
+		if (atomic_compare_exchange_weak(&w.task->word, &word, word_of(w.generation, FORGOTTEN)))
+			return 0;
+	}
+	no_such_task("far_forget", NULL, task);
+	return -EINVAL;
+}
+
+/* -------------------------------------------------- threads of their own */
+
+struct start {
+	struct task *task;
+	uint64_t generation;
+	struct far__reply reply;
+	struct far_frame frame;
+	uint64_t stack[];
+};
+
+/* The thread is done, or was ended by pthread_exit() before it had a reply. */
+static void thread_done(void *arg)
+{
+	struct start *start = arg;
+	struct task *t = start->task;
+
+	t->reply = start->reply;
+	for (;;) {
+		uint64_t word = atomic_load_explicit(&t->word, memory_order_acquire);
+		bool forgotten = (word & 0xff) == FORGOTTEN;
+
+		if (!atomic_compare_exchange_weak(&t->word, &word, word_of(start->generation, forgotten ? LOCKED : MOVED)))
+			continue;
+		if (forgotten)
+			conclude_forgotten(t, start->generation);
+		break;
+	}
+	/* Records are never unmapped: a wake-up too many, for a later task, does no harm. */
+	t->done = 1;
+	SYS(futex, &t->done, FUTEX_WAKE_PRIVATE, INT_MAX);
+	free(start);
+}
+
+static void *run_thread(void *arg)
+{
+	struct start *start = arg;
+	struct far__running running;
+
+	start->reply.info = far__reply_info(FAR_DIED, 0, 0);
+	start->reply.word[1] = 1;
+	far__thread_known();
+	pthread_cleanup_push(thread_done, start);
+	errno = 0;
+	bool raised = far__run(&start->frame, &running);
+
+	start->reply.info = far__reply_write(start->reply.word, &start->frame, raised ? &running : NULL);
+	pthread_cleanup_pop(1);
+	return NULL;
+}
+
+uintptr_t far__task_thread(const struct far__call *call, const struct far_registers *registers, const uint64_t *stack)
+{
+	size_t words = call->site->stack / 8;
+	struct far__holds holds = { .buffers = call->buffers, .nbuffers = call->nbuffers };
+	struct start *start = aligned_alloc(16, (sizeof *start + words * sizeof *stack + 15) & -16ul);
+	struct task *t = NULL;
+	pthread_t thread;
+	pthread_attr_t detached;
+
+	if (start && call->result == FAR__MEMORY) {
+		holds.result = malloc(call->site->result_size);
+		holds.result_on_malloc = holds.result;
+	}
+	if (start && (holds.result || call->result != FAR__MEMORY))
+		t = new_task(call, &holds);
+	else
+		far__fail(FAR_ENOMEM, ENOMEM, call->site->function, call->site, "no memory for a task");
+	if (!t) {
+		free(start);
+		far__holds_release(&holds);
+		return 0;
+	}
+	*start = (struct start){ .task = t, .generation = t->word >> 8 };
+	start->frame = (struct far_frame){
+		.registers = *registers, .function = call->function, .stack = start->stack, .stack_words = words,
+	};
+	memcpy(start->stack, stack, call->site->stack);
+	start->frame.registers.x87 = call->result == FAR__X87 || call->result == FAR__X87_2;
+	if (call->result == FAR__MEMORY)
+		start->frame.registers.gp[0] = (uintptr_t)holds.result;
+	t->port = NULL;
+	set_running(t);
+	uintptr_t handle = handle_of(t);
+
+	pthread_attr_init(&detached);
+	pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+	int err = pthread_create(&thread, &detached, run_thread, start);
+
+	pthread_attr_destroy(&detached);
+	if (!err)
+		return handle;
+	far__fail(FAR_ELIMIT, err, call->site->function, call->site, "no thread can be started: %s", strerror(err));
+	far__holds_release(&t->holds);
+	drop(t, start->generation);
+	free(start);
+	return 0;
+}

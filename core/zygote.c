@@ -1,0 +1,485 @@
+/*
+ * The zygote: a copy of the program as it was in far_init(), small and with one
+ * thread, from which all slave processes are forked.
+ *
+ * It sleeps in poll() on
+ *	the bell      an eventfd that every process of the family holds: somebody
+ *	              took a slave from the stock, waits for one, or wants one killed
+ *	the socket    whose other end only the master holds: end of file, the master
+ *	              is gone, or has executed another program
+ *	a pidfd       of the master, for a copy of that end may be in a child of it
+ *	a signalfd    SIGCHLD: a slave has ended
+ *
+ * Lives hang together like this: slaves are killed by the kernel when the zygote
+ * ends (PR_SET_PDEATHSIG), the zygote ends when the master does, and it kills the
+ * slaves of a slave that ended. A sleeper of the master watches the zygote
+ * (far__park_watch). The master's wait() never sees the zygote, whose exit signal
+ * is 0.
+ *
+ * A slave is in stock while its number is in family->stock[] and nobody owns it;
+ * taking it is a compare-and-swap of its owner, so a taker that dies on the way
+ * leaves a slave that is owned by a dead process, and is killed with the others.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "heap.h"
+#include "internal.h"
+#include "sys.h"
+
+#define STACK_SIZE	(8ul << 20)
+#define GUARD_SIZE	(64ul << 10)
+
+static bool started;		/* in the master: it was */
+static bool gone;		/* and it is no more */
+static int bell = -1;		/* in every process of the family */
+static int zygote_fd = -1;	/* in the master: its pidfd */
+static int lifeline = -1;	/* in the master: our end of the socket */
+
+/* In the zygote. */
+static struct {
+	int master_socket, master_fd, signals;
+	pid_t self;
+	sigset_t mask;			/* the program's own, for the slaves */
+	pid_t pid[FAR_SLAVES_MAX];
+	unsigned highest;		/* number with a pid */
+} z;
+
+/* --------------------------------------------------- in a slave process */
+
+static void serve(void *arg)
+{
+	static struct far__server server;
+	unsigned number = (unsigned)(uintptr_t)arg;
+
+	far__server_begin(&server, number, far__member_handle(number), true);
+	far__thread.server = &server;
+	far__slave_myself(&server);
+	far__server_loop(&server);
+	exit(0);
+}
+
+/* A stack in the slave's own window, so that its addresses tell whose they are. */
+static void *make_stack(void)
+{
+	struct rlimit limit;
+	size_t size = STACK_SIZE;
+
+	if (getrlimit(RLIMIT_STACK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur > STACK_SIZE)
+		size = limit.rlim_cur & -4096ul;
+	long p = SYS(mmap, 0, size + GUARD_SIZE, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+
+	if (p < 0 && p > -4096)
+		return NULL;
+	SYS(mprotect, p, GUARD_SIZE, PROT_NONE);
+	return (char *)p + GUARD_SIZE + size;
+}
+
+static _Noreturn void become_slave(unsigned number)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != z.self)
+		_exit(1);	/* the zygote died before that */
+	SYS(close, z.master_socket);
+	SYS(close, z.master_fd);
+	SYS(close, z.signals);
+	far__space_open(number);
+	far__now_a_slave();
+	far__self = number;
+	far__heap_set_owner(number);
+	far__park_forked();
+	far__error_forked();
+	memset(&far__thread, 0, sizeof far__thread);
+	void *stack = make_stack();
+
+	if (!stack)
+		_exit(1);
+	sigprocmask(SIG_SETMASK, &z.mask, NULL);
+	far__on_stack(stack, serve, (void *)(uintptr_t)number);
+}
+
+/* -------------------------------------------------------- in the zygote */
+
+static unsigned in_stock(void)
+{
+	struct far__family *family = far__family();
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < FAR_STOCK_MAX; i++)
+		n += shm_load(&family->stock[i]) != 0;
+	return n;
+}
+
+static void put_in_stock(unsigned number)
+{
+	struct far__family *family = far__family();
+
+	for (unsigned i = 0; i < FAR_STOCK_MAX; i++)
+		if (shm_cas(&family->stock[i], 0, number))
+			break;
+	far__park_wake(&family->arrivals);
+}
+
+/* Fork one slave: 0 or -errno. */
+static int make_slave(void)
+{
+	int err;
+	unsigned number = far__member_take(FAR_NOBODY, &err);
+
+	if (!number)
+		return err;
+	far__point("zygote.fork");
+	pid_t pid = fork();
+
+	if (pid == 0)
+		become_slave(number);
+	if (pid < 0) {
+		err = -errno;
+		far__member_give(number);
+		return err;
+	}
+	z.pid[number] = pid;
+	if (number > z.highest)
+		z.highest = number;
+	shm_set(&far__member(number)->pid, (uint32_t)pid);
+	shm_store(&far__member(number)->state, FAR_ALIVE);
+	shm_add(&far__family()->made, 1);
+	put_in_stock(number);
+	return 0;
+}
+
+/* Make slaves until there are enough for those who wait, and @spares more. */
+static void refill(unsigned spares)
+{
+	struct far__family *family = far__family();
+	unsigned want;
+
+	while (want = shm_load(&family->waiting) + spares, in_stock() < (want < FAR_STOCK_MAX ? want : FAR_STOCK_MAX)) {
+		int err = make_slave();
+
+		if (!err)
+			continue;
+		shm_set(&family->refusal, (uint32_t)-err);
+		shm_add(&family->refusals, 1);
+		far__park_wake(&family->arrivals);
+		break;
+	}
+}
+
+static void kill_number(unsigned number)
+{
+	/* We are its parent, so the pid is its own until we wait for it. */
+	if (z.pid[number] && kill(z.pid[number], SIGKILL) == 0)
+		shm_add(&far__family()->killed, 1);
+}
+
+static void kill_wanted(void)
+{
+	struct far__family *family = far__family();
+
+	for (unsigned w = 0; w < FAR_SLAVES_MAX / 32; w++) {
+		if (!shm_load(&family->kill[w]))
+			continue;
+		for (uint32_t bits = shm_swap(&family->kill[w], 0); bits; bits &= bits - 1)
+			kill_number(32 * w + (unsigned)__builtin_ctz(bits));
+	}
+}
+
+/* A process of the family is dead: its slaves go with it. */
+static void bereave(unsigned number)
+{
+	for (unsigned n = 1; n < FAR_SLAVES_MAX; n++) {
+		struct far__member *m = far__member(n);
+
+		if (shm_load(&m->state) == FAR_FREE || shm_load(&m->owner) != number)
+			continue;
+		shm_set(&m->owner, FAR_NOBODY);
+		if (z.pid[n])
+			kill_number(n);
+		else
+			far__member_give(n);	/* a thread of it, or a slave that it never closed */
+	}
+}
+
+static void bury(unsigned number, int status)
+{
+	struct far__family *family = far__family();
+	struct far__member *m = far__member(number);
+	bool owned = shm_load(&m->owner) != FAR_NOBODY;
+
+	z.pid[number] = 0;
+	shm_add(&family->ended, 1);
+	for (unsigned i = 0; i < FAR_STOCK_MAX; i++)
+		shm_cas(&family->stock[i], number, 0);
+	shm_add(&family->waiting, -shm_swap(&m->waiting, 0));
+	far__heap_sweep(number);
+	bereave(number);
+	/* Between the look at the owner and this, somebody may have taken it from the stock. */
+	if (!owned && shm_cas(&m->owner, FAR_NOBODY, number)) {
+		far__member_give(number);
+		return;
+	}
+	far__member_dead(number, (uint32_t)status);
+}
+
+static void reap(void)
+{
+	struct signalfd_siginfo info;
+	int status;
+	pid_t pid;
+
+	while (SYS(read, z.signals, &info, sizeof info) > 0)
+		;
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		for (unsigned n = 1; n <= z.highest; n++)
+			if (z.pid[n] == pid)
+				bury(n, status);
+}
+
+static _Noreturn void end_family(void)
+{
+	for (unsigned n = 1; n <= z.highest; n++)
+		if (z.pid[n])
+			kill(z.pid[n], SIGKILL);
+	_exit(0);
+}
+
+static _Noreturn void zygote_loop(void)
+{
+	struct far__family *family = far__family();
+	struct pollfd p[] = {
+		{ .fd = z.master_socket, .events = POLLIN },
+		{ .fd = z.master_fd, .events = POLLIN },
+		{ .fd = bell, .events = POLLIN },
+		{ .fd = z.signals, .events = POLLIN },
+	};
+	bool low = true;
+
+	for (;;) {
+		/* Who waits is served at once; the stock is filled up when nobody has asked for a while. */
+		refill(0);
+		struct timespec pause = { .tv_nsec = 1000000 };
+		long n = SYS(ppoll, p, 4, low ? &pause : NULL, NULL, 0);
+
+		if (n == 0) {
+			refill(shm_load(&family->spares));
+			low = false;
+			continue;
+		}
+		if (p[0].revents || p[1].revents)
+			end_family();
+		if (p[2].revents) {
+			uint64_t count;
+
+			SYS(read, bell, &count, sizeof count);
+			kill_wanted();
+			low = true;
+		}
+		if (p[3].revents) {
+			reap();
+			low = true;
+		}
+	}
+}
+
+/*
+ * Have the kernel mark family->life when this thread dies, by way of the robust
+ * futex list; the zygote takes no locks, so the list is free for this. Its node
+ * is private memory, and the word lies at a fixed distance from it.
+ */
+static void leave_a_will(void)
+{
+	static struct robust_list node;
+	static struct robust_list_head head;
+	uint32_t *life = &far__family()->life;
+
+	node.next = &head.list;
+	head.list.next = &node;
+	head.futex_offset = (char *)life - (char *)&node;
+	SYS(set_robust_list, &head, sizeof head);
+	shm_store(life, (uint32_t)SYS(gettid) | FUTEX_WAITERS);
+}
+
+static _Noreturn void zygote(pid_t master, const sigset_t *mask)
+{
+	sigset_t child;
+
+	z.self = getpid();
+	z.mask = *mask;
+	z.master_fd = far__fd_above_stdio((int)SYS(pidfd_open, master, 0));
+	if (getppid() != master)
+		_exit(1);
+	setpgid(0, 0);
+	prctl(PR_SET_NAME, "farcall-zygote");
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	z.signals = far__fd_above_stdio(signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
+	if (z.signals < 0)
+		_exit(1);
+	leave_a_will();
+	far__space_seal();
+	zygote_loop();
+}
+
+/* --------------------------------------------------------- in the master */
+
+static void master_hears_of_death(void)
+{
+	siginfo_t info;
+
+	if (gone)
+		return;
+	gone = true;
+	SYS(waitid, P_PIDFD, zygote_fd, &info, WEXITED | WNOHANG | __WCLONE, NULL);
+	far__park_watch(-1, NULL, NULL);
+	far__slaves_gone();
+	far__park_wake(&far__family()->arrivals);
+	/* The kernel woke one sleeper; wake those that watch, too. */
+	SYS(futex, &far__family()->life, FUTEX_WAKE, INT32_MAX);
+}
+
+int far__zygote_start(void)
+{
+	int ends[2], pidfd = -1;
+	sigset_t all, mask;
+	long pid;
+
+	if (!far__space.window_size)
+		return -ENOMEM;
+	bell = far__fd_above_stdio(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	if (bell < 0)
+		return -errno;
+	if (SYS(socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) {
+		SYS(close, bell);
+		bell = -1;
+		return -EMFILE;
+	}
+	fflush(NULL);	/* or every slave would print it again */
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, &mask);
+	pid_t master = getpid();
+
+	/* Exit signal 0: no SIGCHLD, and wait() passes it over. */
+	pid = SYS(clone, CLONE_PIDFD, 0, &pidfd, 0, 0);
+	if (pid == 0) {
+		SYS(close, ends[0]);
+		z.master_socket = far__fd_above_stdio(ends[1]);
+		zygote(master, &mask);
+	}
+	sigprocmask(SIG_SETMASK, &mask, NULL);
+	SYS(close, ends[1]);
+	if (pid < 0) {
+		SYS(close, ends[0]);
+		SYS(close, bell);
+		bell = -1;
+		return (int)pid;
+	}
+	lifeline = far__fd_above_stdio(ends[0]);
+	zygote_fd = far__fd_above_stdio(pidfd);
+	far__park_watch(zygote_fd, &far__family()->life, master_hears_of_death);
+	started = true;
+	return 0;
+}
+
+bool far__zygote_alive(void)
+{
+	if (started && !gone && far__self == 0) {
+		struct pollfd p = { .fd = zygote_fd, .events = POLLIN };
+
+		if (SYS(ppoll, &p, 1, &(struct timespec){ 0 }, NULL, 0) > 0)
+			master_hears_of_death();
+	}
+	return far__self || (started && !gone);
+}
+
+/* ------------------------------------------- in any process of the family */
+
+static void ring(void)
+{
+	uint64_t one = 1;
+
+	SYS(write, bell, &one, sizeof one);
+}
+
+static unsigned take_from_stock(void)
+{
+	struct far__family *family = far__family();
+
+	for (unsigned i = 0; i < FAR_STOCK_MAX; i++) {
+		uint32_t number = shm_load(&family->stock[i]);
+
+		if (!number)
+			continue;
+		bool taken = shm_cas(&far__member(number)->owner, FAR_NOBODY, far__self);
+
+		far__point("zygote.taken");
+		shm_cas(&family->stock[i], number, 0);
+		if (taken)
+			return number;
+	}
+	return 0;
+}
+
+struct arrival {
+	uint32_t refusals;
+};
+
+static bool arrived(void *arg)
+{
+	const struct arrival *a = arg;
+
+	return in_stock() || shm_load(&far__family()->refusals) != a->refusals || gone;
+}
+
+unsigned far__zygote_take(int *err)
+{
+	struct far__family *family = far__family();
+
+	for (;;) {
+		struct arrival a = { shm_load(&family->refusals) };
+		unsigned number = take_from_stock();
+
+		if (number) {
+			if (shm_peek(&family->spares))
+				ring();
+			return number;
+		}
+		if (!far__zygote_alive()) {
+			*err = -EOWNERDEAD;
+			return 0;
+		}
+		/* Count it for the zygote, and for whoever buries us if we die meanwhile. */
+		shm_add(&far__member(far__self)->waiting, 1);
+		shm_add(&family->waiting, 1);
+		ring();
+		far__park_sleep(&family->arrivals, arrived, &a, FAR_FOREVER);
+		shm_add(&family->waiting, -1u);
+		shm_add(&far__member(far__self)->waiting, -1u);
+		if (!in_stock() && shm_load(&family->refusals) != a.refusals) {
+			*err = -(int)shm_load(&family->refusal);
+			return 0;
+		}
+	}
+}
+
+void far__zygote_kill(unsigned number)
+{
+	__atomic_fetch_or(&far__family()->kill[number / 32], 1u << number % 32, __ATOMIC_ACQ_REL);
+	ring();
+}
