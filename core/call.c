@@ -35,11 +35,12 @@ _Static_assert(offsetof(struct far__call, jump) == 40, "call_x86_64.S: JUMP");
 _Static_assert((int)FAR_INT_REGISTERS == FAR__INTS && (int)FAR_VECTOR_REGISTERS == FAR__VECTORS, "farcall.h");
 
 #define BODY_BYTES	sizeof(struct far__body)
+#define AHEAD		16
 #define ALIGN16(n)	(((n) + 15) & ~15u)
 
 static inline struct far__slave *slave_of(const struct far__call *call)
 {
-	return ((struct far__port *)call->lane)->slave;
+	return ((struct far__port *)call->port)->slave;
 }
 
 static inline unsigned argument_words(const struct far__site *site)
@@ -47,34 +48,56 @@ static inline unsigned argument_words(const struct far__site *site)
 	return site->ints + site->vectors * (1u + site->wide) + site->stack / 8;
 }
 
+/* Nothing but integer registers goes in, nothing but registers comes out. */
+static inline bool is_small(const struct far__call *call)
+{
+	return !(call->site->vectors | call->site->stack) && call->result <= FAR__REGISTERS;
+}
+
 /* --------------------------------------------------------------- begin */
 
-/* Make the slot at the port's position ours: wait until its last call is answered. */
+/* Make the queue's next slot ours: wait until its last call is answered. */
 static bool free_slot(const struct far__call *call, struct far__port *port)
 {
-	const struct far__lane *lane = &port->lane;
+	const struct far__ring *queue = &port->lane.queue;
 
-	while (port->laps) {
-		uint32_t position = lane->position, before = position - (lane->mask + 1);
+	while (port->wrapped) {
+		uint32_t position = queue->position, before = position - (queue->mask + 1);
 
-		if (FAR_UNLIKELY(!far__lane_is_answered(lane, before))) {
+		if (FAR_UNLIKELY(!far__ring_is_answered(queue, before))) {
 			if (port->slave->fail_when_full && call->op == FAR__OP_SCHEDULE) {
 				far__fail(FAR_EFULL, EAGAIN, call->site->function, call->site,
 					  "the queue of slave \"%s\" is full", port->slave->name);
 				return false;
 			}
-			if (!far__port_await(port, before, FAR_FOREVER))
+			if (!far__port_await(port, queue, before, FAR_FOREVER))
 				return true;	/* the slave is dead, and so will this call be */
-			if (position != lane->position)
+			if (position != queue->position)
 				continue;	/* what was served meanwhile made calls too */
 		}
-		uintptr_t task = port->task[position & lane->mask];
+		uintptr_t task = port->task[position & queue->mask];
 
 		if (task)
 			far__task_move(task, port, before);
 		break;
 	}
 	return true;
+}
+
+/* The ring to use, with a slot that is ours; NULL and far_error(). */
+static struct far__ring *choose_ring(const struct far__call *call, struct far__port *port)
+{
+	struct far__ring *queue = &port->lane.queue;
+
+	if (call->op == FAR__OP_INVOKE && !port->shared) {
+		if (!port->queued)
+			return &port->lane.call;
+		if (far__ring_is_answered(queue, queue->position - 1)) {
+			port->queued = false;
+			return &port->lane.call;
+		}
+	}
+	return far__port_need_queue(port, call->site) && free_slot(call, port) ? queue : NULL;
 }
 
 static bool is_myself(uintptr_t handle)
@@ -123,49 +146,60 @@ static bool begin(struct far__call *call)
 
 	if (FAR_UNLIKELY(!port))
 		return false;
-	if (FAR_UNLIKELY(!free_slot(call, port))) {
+	struct far__ring *ring = choose_ring(call, port);
+
+	if (FAR_UNLIKELY(!ring)) {
 		far__port_leave(port);
 		return false;
 	}
-	call->lane = port;
+	call->port = port;
+	call->ring = ring;
+	if (is_small(call))
+		return true;
 	unsigned words = argument_words(call->site);
 
 	if (words > FAR_SLOT_ARGUMENTS && words <= FAR_MESSAGE_WORDS)
 		call->inline_used = ALIGN16((words - FAR_SLOT_ARGUMENTS) * 8);
 	if (call->result == FAR__MEMORY && call->inline_used + call->site->result_size <= BODY_BYTES) {
-		call->private_[0] = (char *)far__lane_body(&port->lane, port->lane.position) + call->inline_used;
+		call->result_at = (char *)far__ring_body(ring, ring->position) + call->inline_used;
 		call->inline_used += ALIGN16((uint32_t)call->site->result_size);
 	}
 	return true;
 }
 
-/* The bodies of a lane are committed when the first is needed. */
+/* The bodies of a ring are committed when the first is needed. */
 static bool have_bodies(const struct far__call *call)
 {
-	struct far__port *port = call->lane;
+	struct far__port *port = call->port;
+	bool *have = call->ring == &port->lane.call ? &port->call_bodies : &port->queue_bodies;
 
-	if (FAR_UNLIKELY(!port->bodies)) {
-		int err = far__lane_commit_bodies(&port->lane, port->slave->number, port->number);
+	if (FAR_UNLIKELY(!*have)) {
+		int err = far__lane_commit_bodies(&port->lane, call->ring, port->slave->number, port->number);
 
 		if (err) {
 			far__fail(FAR_ENOMEM, -err, call->site->function, call->site,
 				  "no room for the message: shared memory is full");
 			return false;
 		}
-		port->bodies = true;
+		*have = true;
 	}
 	return true;
+}
+
+static void *body_of(const struct far__call *call)
+{
+	const struct far__ring *ring = call->ring;
+
+	return far__ring_body(ring, ring->position);
 }
 
 /* Shared memory for @size bytes of a call: in the body, or a far-heap block. NULL and far_error(). */
 static void *room_for(struct far__call *call, size_t size, bool *on_heap)
 {
-	struct far__port *port = call->lane;
 	int err = 0;
 
-	if (port && call->inline_used <= BODY_BYTES && size <= BODY_BYTES - call->inline_used) {
-		char *body = (char *)far__lane_body(&port->lane, port->lane.position);
-		void *room = body + call->inline_used;
+	if (call->port && call->inline_used <= BODY_BYTES && size <= BODY_BYTES - call->inline_used) {
+		void *room = (char *)body_of(call) + call->inline_used;
 
 		if (!have_bodies(call))
 			return NULL;
@@ -315,7 +349,7 @@ int far__fd(struct far__call *call, int fd)
 	if (call->op == FAR__OP_THREAD || (thread->server && thread->server->handle == handle)) {
 		result = (int)SYS(fcntl, fd, F_DUPFD_CLOEXEC, 3);
 	} else {
-		struct far__slave *slave = far__slave_find(handle, call->site->function, call->site);
+		struct far__slave *slave = far__slave_find(handle, "far_fd", NULL);
 
 		if (!slave) {
 			call->begun = call->failed = true;
@@ -332,7 +366,7 @@ int far__fd(struct far__call *call, int fd)
 	}
 	if (result < 0) {
 		far__fail(result == -EMFILE || result == -ENFILE ? FAR_ELIMIT : FAR_EINVAL, -result,
-			  call->site->function, call->site, "descriptor %d cannot be passed: %s", fd, strerror(-result));
+			  "far_fd", NULL, "descriptor %d cannot be passed: %s", fd, strerror(-result));
 		call->begun = call->failed = true;
 	}
 	return result;
@@ -342,19 +376,19 @@ int far__fd(struct far__call *call, int fd)
 
 int far__no_result(uint8_t result, struct far_registers *registers)
 {
-	uint64_t hidden = registers->gp[0];
-
-	memset(registers, 0, sizeof *registers);
-	if (result == FAR__MEMORY)
-		registers->gp[0] = hidden;
+	if (result != FAR__MEMORY)
+		registers->gp[0] = 0;
+	registers->gp[1] = 0;
+	for (unsigned i = 0; i < 2; i++)
+		registers->vector[i] = registers->vector[FAR_X87_AT + i] = (struct far_vector){ 0 };
 	return result == FAR__X87 ? 1 : result == FAR__X87_2 ? 2 : 0;
 }
 
 void far__holds_release(struct far__holds *holds)
 {
-	if (FAR_UNLIKELY(holds->arguments != NULL))
+	if (holds->arguments)
 		far__heap_free(holds->arguments);
-	if (FAR_UNLIKELY(holds->result_on_heap))
+	if (holds->result_on_heap)
 		far__heap_free(holds->result);
 	if (holds->result_on_malloc)
 		free(holds->result);
@@ -366,11 +400,11 @@ void far__holds_release(struct far__holds *holds)
 	holds->nbuffers = 0;
 }
 
-void far__reply_of_dead(const struct far__slave *slave, struct far__reply *reply)
+void far__reply_of_dead(const struct far__slave *slave, struct far__message *reply)
 {
 	const struct far__member *m = far__member(slave->number);
 
-	*reply = (struct far__reply){ .info = far__reply_info(FAR_DIED, 0, 0) };
+	*reply = (struct far__message){ .info = far__reply_info(FAR_DIED, 0, 0) };
 	reply->word[0] = shm_load(&m->status);
 	reply->word[1] = !shm_load(&m->pid);
 	if (slave->kind == FAR_PROCESS ? shm_load(&slave->segment->stop) && !reply->word[0]
@@ -395,7 +429,7 @@ static void explain_death(struct far_error *e, const struct far__site *site, con
 	}
 }
 
-void far__explain(struct far_error *e, const struct far__site *site, uintptr_t handle, const struct far__reply *reply)
+void far__explain(struct far_error *e, const struct far__site *site, uintptr_t handle, const struct far__message *reply)
 {
 	const struct far__slave *slave = far__slave_by_number(far__handle_number(handle));
 	const char *name = slave ? slave->name : "";
@@ -423,7 +457,7 @@ void far__explain(struct far_error *e, const struct far__site *site, uintptr_t h
 	}
 }
 
-int far__conclude(const struct far__site *site, uint8_t result, uintptr_t handle, const struct far__reply *reply,
+int far__conclude(const struct far__site *site, uint8_t result, uintptr_t handle, const struct far__message *reply,
 		  struct far__holds *holds, struct far_registers *registers)
 {
 	uint32_t info = reply->info;
@@ -448,7 +482,8 @@ int far__conclude(const struct far__site *site, uint8_t result, uintptr_t handle
 	} else {
 		far__unpack_result(registers, reply->word, info >> 8 & 3);
 	}
-	far__holds_release(holds);
+	if (FAR_UNLIKELY(holds->nbuffers || holds->arguments || holds->result))
+		far__holds_release(holds);
 	if (info >> 16)
 		errno = (int)(info >> 16);
 	far__succeed();
@@ -457,56 +492,6 @@ int far__conclude(const struct far__site *site, uint8_t result, uintptr_t handle
 
 /* ------------------------------------------------------------- dispatch */
 
-/* Write the message of the call into its slot. False and far_error() if there is no memory. */
-static bool write_message(struct far__call *call, const struct far_registers *registers, const uint64_t *stack,
-			  struct far__holds *holds)
-{
-	const struct far__site *site = call->site;
-	struct far__port *port = call->lane;
-	const struct far__lane *lane = &port->lane;
-	struct far__slot *slot = far__lane_slot(lane, lane->position);
-	struct far__shape shape = {
-		.ints = site->ints, .vectors = site->vectors, .wide = site->wide,
-		.al = site->vectors ? (unsigned)registers->rax & 15 : 0,
-		.x87 = call->result == FAR__X87 || call->result == FAR__X87_2,
-		.stack_words = site->stack / 8,
-	};
-	unsigned words = argument_words(site);
-	uint64_t message[1 + FAR_MESSAGE_WORDS];
-
-	shape.on_heap = words > FAR_MESSAGE_WORDS;
-	message[0] = (uintptr_t)call->function;
-	uint64_t *to = &message[1];
-
-	if (FAR_UNLIKELY(shape.on_heap)) {
-		int err;
-
-		to = holds->arguments = far__heap_alloc((1 + words) * sizeof *to, false, &err);
-		if (!to) {
-			far__fail(FAR_ENOMEM, -err, site->function, site, "no shared memory for %zu bytes of arguments",
-				  words * sizeof *to);
-			return false;
-		}
-		message[1] = (uintptr_t)to;
-		*to++ = shape.stack_words;
-	}
-	uint64_t *end = far__pack(to, &shape, registers);
-
-	if (call->result == FAR__MEMORY)
-		to[0] = (uintptr_t)holds->result;
-	memcpy(end, stack, site->stack);
-	if (words < FAR_SLOT_ARGUMENTS)
-		memset(&message[1 + words], 0, (FAR_SLOT_ARGUMENTS - words) * sizeof *message);
-	if (!shape.on_heap && words > FAR_SLOT_ARGUMENTS) {
-		if (!have_bodies(call))
-			return false;
-		shm_copy_in(far__lane_body(lane, lane->position)->word, &message[FAR_SLOT_WORDS], words - FAR_SLOT_ARGUMENTS);
-	}
-	shm_copy_in(slot->word, message, FAR_SLOT_WORDS);
-	shm_set(&slot->info, far__shape_info(shape));
-	return true;
-}
-
 /* Where a result in memory goes: begun in the body if it fits, else on the heap. */
 static bool place_result(struct far__call *call, struct far__holds *holds)
 {
@@ -514,8 +499,8 @@ static bool place_result(struct far__call *call, struct far__holds *holds)
 
 	if (call->result != FAR__MEMORY)
 		return true;
-	if (call->private_[0]) {
-		holds->result = call->private_[0];
+	if (call->result_at) {
+		holds->result = call->result_at;
 		return have_bodies(call);
 	}
 	holds->result = far__heap_alloc(call->site->result_size, false, &err);
@@ -526,44 +511,114 @@ static bool place_result(struct far__call *call, struct far__holds *holds)
 	return holds->result;
 }
 
-static void publish(struct far__port *port)
+/*
+ * The stack words are counted generously, for what may be there cannot be told
+ * exactly: the caller's own frame may be copied too, which AddressSanitizer
+ * would take for a fault.
+ */
+__attribute__((no_sanitize("address"), noinline))
+static void copy_stack(uint64_t *to, const uint64_t *stack, size_t words)
 {
-	uint32_t position = port->lane.position++;
-
-	if (FAR_UNLIKELY(!port->laps) && ((position + 1) & port->lane.mask) == (far__first_position & port->lane.mask))
-		port->laps = 1;
-	far__lane_ask(&port->lane, position);
+	for (size_t i = 0; i < words; i++)
+		__atomic_store_n(&to[i], __atomic_load_n(&stack[i], __ATOMIC_RELAXED), __ATOMIC_RELAXED);
 }
 
-static int invoke(struct far__call *call, struct far_registers *registers, struct far__holds *holds)
+/* Arguments that are more than integer registers. False and far_error() if there is no memory for them. */
+static bool pack_arguments(struct far__call *call, const struct far_registers *registers, const uint64_t *stack,
+			   struct far__holds *holds, struct far__message *m)
 {
-	struct far__port *port = call->lane;
-	uint32_t position = port->lane.position;
-	struct far__reply reply;
+	const struct far__site *site = call->site;
+	unsigned words = argument_words(site);
+	struct far__shape shape = {
+		.ints = site->ints, .vectors = site->vectors, .wide = site->wide,
+		.al = site->vectors ? (unsigned)registers->rax & 15 : 0,
+		.x87 = call->result == FAR__X87 || call->result == FAR__X87_2,
+		.on_heap = words > FAR_MESSAGE_WORDS,
+		.stack_words = site->stack / 8,
+	};
+	uint64_t packed[FAR_MESSAGE_WORDS];
+	uint64_t *to = packed;
 
-	port->task[position & port->lane.mask] = 0;
-	publish(port);
-	far__port_await(port, position, FAR_FOREVER);
-	far__port_reply(port, position, &reply);
-	int x87 = far__conclude(call->site, call->result, (uintptr_t)call->slave, &reply, holds, registers);
+	if (FAR_UNLIKELY(shape.on_heap)) {
+		int err;
+
+		to = holds->arguments = far__heap_alloc((1 + words) * sizeof *to, false, &err);
+		if (!to) {
+			far__fail(FAR_ENOMEM, -err, site->function, site, "no shared memory for %zu bytes of arguments",
+				  words * sizeof *to);
+			return false;
+		}
+		packed[0] = (uintptr_t)to;
+		*to++ = shape.stack_words;
+	} else if (words > FAR_SLOT_ARGUMENTS && !have_bodies(call)) {
+		return false;
+	}
+	copy_stack(far__pack(to, &shape, registers), stack, shape.stack_words);
+	if (call->result == FAR__MEMORY)
+		to[0] = (uintptr_t)holds->result;
+	if (!shape.on_heap && words > FAR_SLOT_ARGUMENTS)
+		shm_copy_in(body_of(call), &packed[FAR_SLOT_ARGUMENTS], words - FAR_SLOT_ARGUMENTS);
+	for (unsigned i = shape.on_heap ? 1 : words; i < FAR_SLOT_ARGUMENTS; i++)
+		packed[i] = 0;
+	memcpy(&m->word[1], packed, FAR_SLOT_ARGUMENTS * sizeof *packed);
+	m->info = far__shape_info(shape);
+	return true;
+}
+
+/* The message of the call. */
+static bool pack(struct far__call *call, const struct far_registers *registers, const uint64_t *stack,
+		 struct far__holds *holds, struct far__message *m)
+{
+	const struct far__site *site = call->site;
+
+	m->word[0] = (uintptr_t)call->function;
+	if (!is_small(call))
+		return place_result(call, holds) && pack_arguments(call, registers, stack, holds, m);
+	far__pack_ints(&m->word[1], site->ints, registers);
+	m->info = site->ints;
+	return true;
+}
+
+static int invoke(struct far__call *call, struct far_registers *registers, struct far__holds *holds,
+		  struct far__message *m)
+{
+	struct far__port *port = call->port;
+	struct far__ring *ring = call->ring;
+	uint32_t position = ring->position++;
+
+	if (FAR_UNLIKELY(ring == &port->lane.queue)) {
+		port->task[position & ring->mask] = 0;
+		port->wrapped |= position - far__first_position == ring->mask;
+	}
+	far__lane_ask(&port->lane, ring, position, m);
+	far__port_await(port, ring, position, FAR_FOREVER);
+	far__port_reply(port, ring, position, m);
+	int x87 = far__conclude(call->site, call->result, (uintptr_t)call->slave, m, holds, registers);
 
 	far__port_leave(port);
 	return x87;
 }
 
-static int schedule(struct far__call *call, struct far_registers *registers, struct far__holds *holds)
+static int schedule(struct far__call *call, struct far_registers *registers, struct far__holds *holds,
+		    const struct far__message *m)
 {
-	struct far__port *port = call->lane;
-	uint32_t position = port->lane.position;
+	struct far__port *port = call->port;
+	struct far__ring *queue = call->ring;
+	uint32_t position = queue->position;
 
 	call->task = far__task_make(call, port, holds);
-	if (!call->task) {
+	if (FAR_UNLIKELY(!call->task)) {
 		far__holds_release(holds);
 		far__port_leave(port);
 		return far__no_result(call->result, registers);
 	}
-	port->task[position & port->lane.mask] = call->task;
-	publish(port);
+	port->task[position & queue->mask] = call->task;
+	port->wrapped |= position - far__first_position == queue->mask;
+	port->queued = true;
+	queue->position++;
+	far__lane_ask(&port->lane, queue, position, m);
+	/* Have a slot that is needed soon in this cache by then; the slave does not look that far. */
+	far_own(far__ring_slot(queue, position + AHEAD));
 	far__port_leave(port);
 	/* On a port that others use too, the slot is not ours to wait at: the task is. */
 	if (call->op == FAR__OP_INVOKE)
@@ -596,8 +651,8 @@ static int refused(struct far__call *call, struct far_registers *registers)
 		if (!holds.buffers[i].there)
 			holds.buffers[i].use = 0;
 	far__holds_release(&holds);
-	if (call->lane)
-		far__port_leave(call->lane);
+	if (call->port)
+		far__port_leave(call->port);
 	return far__no_result(call->result, registers);
 }
 
@@ -613,17 +668,19 @@ static int make(struct far__call *call, struct far_registers *registers, const u
 		call->task = far__task_thread(call, registers, stack);
 		return far__no_result(call->result, registers);
 	}
-	struct far__port *port = call->lane;
+	struct far__port *port = call->port;
 	struct far__holds holds = { .buffers = call->buffers, .nbuffers = call->nbuffers };
 
-	if (!place_result(call, &holds) || !write_message(call, registers, stack, &holds)) {
+	struct far__message m;
+
+	if (!pack(call, registers, stack, &holds, &m)) {
 		far__holds_release(&holds);
 		far__port_leave(port);
 		return far__no_result(call->result, registers);
 	}
 	if (call->op == FAR__OP_SCHEDULE || port->shared)
-		return schedule(call, registers, &holds);
-	return invoke(call, registers, &holds);
+		return schedule(call, registers, &holds, &m);
+	return invoke(call, registers, &holds, &m);
 }
 
 int far__dispatch(struct far__call *call, struct far_registers *registers, const uint64_t *stack)

@@ -366,7 +366,7 @@ struct far__buffer {
 	uint8_t use, argument;
 };
 
-/* What is known of it when it is made. */
+/* What is known of it when it is made. The first part is set by the macros, the rest by the library. */
 struct far__call {
 	const struct far__site *site;
 	struct far_slave *slave;
@@ -376,9 +376,24 @@ struct far__call {
 	void **jump;			/* __builtin_setjmp buffer to return through, or NULL */
 	uint8_t op, argument, nbuffers, result;
 	uint8_t begun, failed, in_place, reserved;
+	void *port, *ring, *result_at;
 	uint32_t inline_used;
-	void *lane, *private_[3];
 };
+
+/* All of it, field by field: an initialiser would be a slow block store. */
+static inline __attribute__((always_inline)) void far__start(struct far__call *c, struct far_slave *slave, void *function,
+							     struct far__buffer *buffers, uint8_t op)
+{
+	c->slave = slave;
+	c->function = function;
+	c->task = 0;
+	c->buffers = buffers;
+	c->jump = (void **)0;
+	c->op = op;
+	c->argument = c->nbuffers = c->result = c->begun = c->failed = c->in_place = c->reserved = 0;
+	c->port = c->ring = c->result_at = (void *)0;
+	c->inline_used = 0;
+}
 
 FAR_API void far__capture(void);
 FAR_API void far__look(struct far__call *call, void *value, int argument, int use);
@@ -437,7 +452,10 @@ static inline void *far__entry(void)
 enum { FAR__T_POINTER = 5, FAR__T_REAL = 8, FAR__T_COMPLEX = 9, FAR__T_STRUCT = 12, FAR__T_UNION = 13 };
 #define FAR__CLASS(v) __builtin_classify_type(v)
 #define FAR__IS_AGGREGATE(class) ((class) == FAR__T_STRUCT || (class) == FAR__T_UNION)
+#define FAR__IS_VECTOR(class) ((class) < 0 || (class) > FAR__T_UNION)
 #define FAR__ROUND(n) (((n) + 7) / 8 * 8)
+/* Wider vector registers are not stored, whatever the alignment. */
+#define FAR__CARRIED(v) (_Alignof(__typeof__(v)) <= 16 && (sizeof(v) <= 16 || !FAR__IS_VECTOR(FAR__CLASS(v))))
 
 /*
  * What argument i may occupy (System V x86-64): `far__e` says that the argument
@@ -453,7 +471,7 @@ enum { FAR__T_POINTER = 5, FAR__T_REAL = 8, FAR__T_COMPLEX = 9, FAR__T_STRUCT = 
 	far__g##i = FAR__IS_AGGREGATE((int)far__t##i) || (far__e && (int)far__t##i == FAR__T_COMPLEX), \
 	far__l##i = __builtin_types_compatible_p(__typeof__(far__a##i), long double), \
 	far__o##i = (int)far__t##i == FAR__T_REAL, \
-	far__x##i = (int)far__t##i < 0 || (int)far__t##i > FAR__T_UNION, \
+	far__x##i = FAR__IS_VECTOR((int)far__t##i), \
 	far__v##i = (int)far__p##i ? 0 : (int)far__g##i ? 2 * (far__z##i > 0 && far__z##i <= 16) \
 		: !far__e ? 2 : far__x##i || (far__o##i && !far__l##i), \
 	far__n##i = (int)far__p##i ? 1 : (int)far__g##i ? 2 * (far__z##i > 0 && far__z##i <= 16) \
@@ -468,7 +486,7 @@ enum { FAR__T_POINTER = 5, FAR__T_REAL = 8, FAR__T_COMPLEX = 9, FAR__T_STRUCT = 
 	far__c.argument = i; \
 	enum { far__k##i = __builtin_choose_expr(__builtin_constant_p(a), 1, 0) }; \
 	__auto_type far__a##i = ((void)0, (a)); \
-	_Static_assert(_Alignof(__typeof__(far__a##i)) <= 16, \
+	_Static_assert(FAR__CARRIED(far__a##i), \
 		"farcall: argument " #i " is aligned to more than 16 bytes and cannot be carried by value: pass a pointer");
 #define FAR__LOOK(i) \
 	if (!far__k##i && (int)far__t##i == FAR__T_POINTER) \
@@ -573,7 +591,8 @@ enum { FAR__INTS = 6, FAR__VECTORS = 8 };	/* argument registers */
 
 /*
  * How the result comes back. Small aggregates must be asked for (far__probe):
- * packed ones and unions come in memory, where their size does not tell.
+ * packed ones, unions and vectors of one double may come in memory, where their
+ * size does not tell, and what holds a long double on the x87 stack.
  */
 #define FAR__RESULT_(r, class) ( \
 	FAR__IS_VOID(r) ? FAR__VOID \
@@ -581,7 +600,7 @@ enum { FAR__INTS = 6, FAR__VECTORS = 8 };	/* argument registers */
 	: __builtin_types_compatible_p(r, _Complex long double) ? FAR__X87_2 \
 	: sizeof(FAR__NOT_VOID(r)) == 0 ? FAR__VOID \
 	: (class) == FAR__T_COMPLEX ? (sizeof(FAR__NOT_VOID(r)) > 16 ? FAR__MEMORY : FAR__REGISTERS) \
-	: (class) < 0 || (class) > FAR__T_UNION ? (sizeof(FAR__NOT_VOID(r)) > 8 ? FAR__REGISTERS : FAR__ASK) \
+	: FAR__IS_VECTOR(class) ? (sizeof(FAR__NOT_VOID(r)) > 8 ? FAR__REGISTERS : FAR__ASK) \
 	: !FAR__IS_AGGREGATE(class) ? FAR__REGISTERS \
 	: sizeof(FAR__NOT_VOID(r)) > 16 ? FAR__MEMORY \
 	: sizeof(FAR__NOT_VOID(r)) == 16 ? FAR__ASK_X87 : FAR__ASK)
@@ -620,9 +639,15 @@ static inline void *far__opaque(void *p)
 #else
 #define FAR__MAY_NOT_RETURN(f, r) (FAR__IS_POINTER(f) && FAR__IS_VOID(r))
 #endif
+#if defined __CET__ && !defined __clang__
+/* With -fcf-protection=return gcc has the shadow stack's pointer where far__capture() looks. */
+#define FAR__JUMP_SP(j) if (__CET__ & 2) { void **far__s = (void **)FAR__ESCAPE(j); far__s[2] = far__s[3]; }
+#else
+#define FAR__JUMP_SP(j)
+#endif
 #define FAR__GUARD(f, r, call) __builtin_choose_expr(FAR__MAY_NOT_RETURN(f, r), \
 	__extension__({ void *far__j[5]; far__c.jump = far__j; (void)FAR__ESCAPE(&far__c); \
-		if (__builtin_setjmp(far__j) == 0) { call; } }), call)
+		if (__builtin_setjmp(far__j) == 0) { FAR__JUMP_SP(far__j) call; } }), call)
 
 #define FAR__TRY(f, n, ...) __builtin_call_with_static_chain( \
 	((FAR__POINTER(f))far__entry())(FAR__CAT(FAR__U, n)(__VA_ARGS__)), FAR__ESCAPE(&far__c))
@@ -630,9 +655,12 @@ static inline void *far__opaque(void *p)
 /* Everything up to the call itself; leaves the type far__r and the context far__c. */
 #define FAR__PREPARE(slave_, op_, n, f, ...) \
 	struct far__buffer far__b[1 FAR__CAT(FAR__EACH, n)(FAR__ONE)]; \
-	struct far__call far__c = { .slave = (slave_), .function = (void *)(f), .op = op_, .buffers = far__b }; \
+	struct far__call far__c; \
+	far__start(&far__c, (slave_), (void *)(f), far__b, op_); \
 	FAR__CAT(FAR__E, n)(__VA_ARGS__) \
 	typedef __typeof__((f)(FAR__CAT(FAR__U, n)(__VA_ARGS__))) far__r; \
+	_Static_assert(FAR__CARRIED(*(FAR__NOT_VOID(far__r) *)0), \
+		"farcall: the result is aligned to more than 16 bytes and cannot be carried by value: return a pointer"); \
 	enum { far__e = __builtin_types_compatible_p(__typeof__(*(FAR__POINTER(f))0), far__r(FAR__CAT(FAR__TYPE, n))) }; \
 	FAR__CAT(FAR__EACH, n)(FAR__LAYOUT) \
 	enum { \
@@ -673,7 +701,11 @@ static inline void *far__opaque(void *p)
 		.function = "far_wait", .file = __FILE__, .line = __LINE__, .result = FAR__RESULT(far__r), \
 		.result_size = FAR__IS_VOID(far__r) ? 0 : sizeof(FAR__NOT_VOID(far__r)), \
 	}; \
-	struct far__call far__c = { .site = &far__site, .op = FAR__OP_WAIT, .task = (uintptr_t)far__t, .result = far__site.result }; \
+	struct far__call far__c; \
+	far__start(&far__c, (struct far_slave *)0, (void *)0, (struct far__buffer *)0, FAR__OP_WAIT); \
+	far__c.site = &far__site; \
+	far__c.task = (uintptr_t)far__t; \
+	far__c.result = far__site.result; \
 	FAR__ASK_RESULT(far__r); \
 	__builtin_call_with_static_chain( \
 		((__typeof__(far__t))far__entry())((struct far__task *)0), FAR__ESCAPE(&far__c)); })

@@ -124,10 +124,12 @@ struct far__port {
 	_Atomic pthread_t holder;	/* the thread it belongs to */
 	uint8_t number;
 	bool shared;			/* several threads use it, holding slave->shared */
-	bool bodies;			/* the lane's bodies are committed */
-	uint32_t laps;			/* all slots have been used once */
+	bool open;			/* the lane is made */
+	bool call_bodies, queue_bodies;	/* these are committed */
+	bool wrapped;			/* all slots of the queue have been used once */
+	bool queued;			/* calls in the queue may be unanswered */
 	struct far__spin spin;
-	uintptr_t *task;		/* per slot: the task whose reply it may hold, or 0 */
+	uintptr_t *task;		/* per slot of the queue: the task whose reply it may hold, or 0 */
 };
 
 /* A slave as its owner sees it. Never freed, only reused. */
@@ -160,7 +162,7 @@ struct far__server {
 	struct far__segment *segment;
 	bool process;			/* it is the main thread of a slave process */
 	bool ended;
-	uint32_t attached;		/* lanes listened to, a bit each */
+	uint64_t ready;			/* the lanes and queues listened to, as in the segment */
 	struct far__lane lane[FAR_LANES];
 	struct far__spin spin;
 	pthread_t thread;
@@ -235,11 +237,6 @@ long far__image_strlen(const char *p);
 /* How a reply begins, in a slot's info. */
 enum far__outcome { FAR_RETURNED = 1, FAR_RAISED, FAR_DIED, FAR_NOT_RUN, FAR_LOST };
 
-struct far__reply {
-	uint32_t info;
-	uint64_t word[FAR_SLOT_WORDS];
-};
-
 static inline uint32_t far__reply_info(enum far__outcome outcome, unsigned x87, int errnum)
 {
 	return (uint32_t)outcome | x87 << 8 | (uint32_t)errnum << 16;
@@ -260,16 +257,16 @@ struct far__holds {
 void far__holds_release(struct far__holds *holds);
 
 /* Why there is no result. Takes what the reply holds. */
-void far__explain(struct far_error *error, const struct far__site *site, uintptr_t handle, const struct far__reply *reply);
+void far__explain(struct far_error *error, const struct far__site *site, uintptr_t handle, const struct far__message *reply);
 
 /* What stands for the reply of a call that a dead slave did not answer. */
-void far__reply_of_dead(const struct far__slave *slave, struct far__reply *reply);
+void far__reply_of_dead(const struct far__slave *slave, struct far__message *reply);
 
 /*
  * The end of a call: put the result in @registers, copy buffers out, set errno,
  * clear far_error(); or set it. Returns as far__dispatch() does.
  */
-int far__conclude(const struct far__site *site, uint8_t result, uintptr_t handle, const struct far__reply *reply,
+int far__conclude(const struct far__site *site, uint8_t result, uintptr_t handle, const struct far__message *reply,
 		  struct far__holds *holds, struct far_registers *registers);
 
 /* No result: zero bits. As far__dispatch() returns. */
@@ -288,11 +285,11 @@ void far__server_loop(struct far__server *server);
 /* Serve what is queued now: how many calls. */
 unsigned far__server_step(struct far__server *server);
 
-/* Sleep until something is queued, or ready(arg), or the deadline: whether something is. */
-bool far__server_wait(struct far__server *server, uint64_t deadline);
+/* The same; if nothing is queued, wait for it until the deadline. */
+unsigned far__server_wait(struct far__server *server, uint64_t deadline);
 
-/* The words of a reply to a call that returned, or was cut short; returns its info. */
-uint32_t far__reply_write(uint64_t *word, const struct far_frame *frame, const struct far__running *raised);
+/* The reply to a call that returned or, if @raised, was cut short. */
+void far__reply_write(struct far__message *reply, const struct far_frame *frame, const struct far__running *raised);
 
 /* Make a call in @frame; true when far_raise() cut it short, with *running telling. */
 bool far__run(struct far_frame *frame, struct far__running *running);
@@ -324,10 +321,14 @@ bool far__port_enter(struct far__port *port, uintptr_t handle);
 void far__port_leave(struct far__port *port);
 
 /* Wait until the call at @position is answered (true), or never will be, or the deadline. */
-bool far__port_await(struct far__port *port, uint32_t position, uint64_t deadline);
+bool far__port_await(struct far__port *port, const struct far__ring *ring, uint32_t position, uint64_t deadline);
+
+/* The port's queue, made at its first use: false and far_error() if there is no memory. */
+bool far__port_need_queue(struct far__port *port, const struct far__site *site);
 
 /* The reply at @position, or what stands for it when its slave is dead. */
-void far__port_reply(const struct far__port *port, uint32_t position, struct far__reply *reply);
+void far__port_reply(const struct far__port *port, const struct far__ring *ring, uint32_t position,
+		     struct far__message *reply);
 
 /* Let nobody in any more, and wait until all have left: false if not before the deadline. */
 void far__ports_shut(struct far__slave *slave);
@@ -345,7 +346,7 @@ uint64_t far__deadline(int timeout_ms);
 
 /* ---------------------------------------------------------------- task.c */
 
-/* Make the task of the call at port->lane.position; 0 and far_error() if there is no memory. */
+/* Make the task of the call that the queue takes next; 0 and far_error() if there is no memory. */
 uintptr_t far__task_make(const struct far__call *call, struct far__port *port, struct far__holds *holds);
 
 /* Wait for a task and take its result, as far__dispatch() returns. */

@@ -12,7 +12,7 @@
  *	bits 8-11  al
  *
  * A reply: info is far__reply_info(); words 0 and 1 are rax and rdx, words 2 to 5
- * xmm0 and xmm1, or words 0 to 3 the x87 results. Of a raised error, word 0 is
+ * xmm0 and xmm1, or the x87 results. Of a raised error, word 0 is
  * the code and word 1 the address of a far-heap block with the text, or 0.
  */
 #ifndef FAR_CORE_MESSAGE_H
@@ -36,6 +36,9 @@ struct far__shape {
 	unsigned ints, vectors, wide, al, x87, on_heap;
 	uint32_t stack_words;
 };
+
+/* A message of integer registers alone has an info below this. */
+enum { FAR_INTS_ONLY = 8 };
 
 static inline uint32_t far__shape_info(struct far__shape s)
 {
@@ -77,27 +80,41 @@ static inline const uint64_t *far__unpack(const uint64_t *from, const struct far
 	return from;
 }
 
-/* Results, the same way. */
+/* Integer registers alone, as most calls have: no loop that depends on the call. */
+static inline void far__pack_ints(uint64_t *to, unsigned ints, const struct far_registers *r)
+{
+	for (unsigned i = 0; i < FAR_INT_REGISTERS; i++)
+		to[i] = i < ints ? r->gp[i] : 0;
+}
+
+static inline void far__unpack_ints(const uint64_t *from, struct far_registers *r)
+{
+	for (unsigned i = 0; i < FAR_INT_REGISTERS; i++)
+		r->gp[i] = from[i];
+	r->rax = 0;
+	r->x87 = 0;
+}
+
 static inline void far__pack_result(uint64_t *word, const struct far_registers *r)
 {
-	if (r->x87) {
-		memcpy(word, &r->vector[FAR_X87_AT], 2 * sizeof r->vector[0]);
-		return;
-	}
+	const struct far_vector *v = &r->vector[r->x87 ? FAR_X87_AT : 0];
+
 	word[0] = r->gp[0];
 	word[1] = r->gp[1];
-	memcpy(&word[2], r->vector, 2 * sizeof r->vector[0]);
+	word[2] = v[0].low;
+	word[3] = v[0].high;
+	word[4] = v[1].low;
+	word[5] = v[1].high;
 }
 
 static inline void far__unpack_result(struct far_registers *r, const uint64_t *word, unsigned x87)
 {
-	if (x87) {
-		memcpy(&r->vector[FAR_X87_AT], word, 2 * sizeof r->vector[0]);
-		return;
-	}
+	struct far_vector *v = &r->vector[x87 ? FAR_X87_AT : 0];
+
 	r->gp[0] = word[0];
 	r->gp[1] = word[1];
-	memcpy(r->vector, &word[2], 2 * sizeof r->vector[0]);
+	v[0] = (struct far_vector){ word[2], word[3] };
+	v[1] = (struct far_vector){ word[4], word[5] };
 }
 
 #endif

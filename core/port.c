@@ -111,27 +111,34 @@ bool far__ports_idle(struct far__slave *slave, uint64_t deadline)
 
 /* -------------------------------------------------------------- making */
 
-/* A lane for a port that has none: 0 or -errno. */
-static int make_lane(struct far__slave *slave, struct far__port *port, unsigned number)
+static void open_lane(struct far__slave *slave, struct far__port *port, unsigned number)
 {
-	uintptr_t *task = calloc(slave->queue, sizeof *task);
-
-	if (!task)
-		return -ENOMEM;
-	int err = far__lane_make(&port->lane, slave->number, number, slave->queue);
-
-	if (err) {
-		free(task);
-		return err;
-	}
-	port->task = task;
+	far__lane_make(&port->lane, slave->number, number);
 	port->slave = slave;
 	port->number = (uint8_t)number;
 	port->shared = number == FAR_PORT_SHARED || slave->kind == FAR_MYSELF;
-	port->bodies = false;
-	port->laps = 0;
+	port->call_bodies = port->queue_bodies = false;
+	port->wrapped = port->queued = false;
 	port->spin = (struct far__spin){ 0 };
-	return 0;
+	port->open = true;
+}
+
+bool far__port_need_queue(struct far__port *port, const struct far__site *site)
+{
+	struct far__slave *slave = port->slave;
+
+	if (port->task)
+		return true;
+	port->task = calloc(slave->queue, sizeof *port->task);
+	int err = port->task ? far__lane_make_queue(&port->lane, slave->number, port->number, slave->queue) : -ENOMEM;
+
+	if (!err)
+		return true;
+	free(port->task);
+	port->task = NULL;
+	far__fail(FAR_ENOMEM, -err, site->function, site, "no memory for a queue to slave \"%s\": %s", slave->name,
+		  strerror(-err));
+	return false;
 }
 
 /* Which of its ports this thread shall use; slave->lock is held. */
@@ -148,29 +155,23 @@ static unsigned choose(struct far__slave *slave, bool myself)
 static struct far__port *take_port(struct far__slave *slave, uintptr_t handle, const struct far__site *site)
 {
 	struct far__server *server = far__thread.server;
-	int err = 0;
 
 	pthread_mutex_lock(&slave->lock);
 	unsigned number = choose(slave, server && server->handle == handle);
 	struct far__port *port = &slave->port[number];
+	bool closed = atomic_load(&slave->handle) != handle;
 
-	if (atomic_load(&slave->handle) != handle)
-		err = -EBADF;
-	else if (!port->task)
-		err = make_lane(slave, port, number);
-	if (!err) {
+	if (!closed) {
+		if (!port->open)
+			open_lane(slave, port, number);
 		slave->ports_taken |= 1u << number;
 		port->holder = pthread_self();
 		atomic_store_explicit(&port->handle, handle, memory_order_release);
 	}
 	pthread_mutex_unlock(&slave->lock);
-	if (!err)
+	if (!closed)
 		return port;
-	if (err == -EBADF)
-		far__fail(FAR_ECLOSED, EBADF, site->function, site, "the slave is closed");
-	else
-		far__fail(FAR_ENOMEM, -err, site->function, site, "no memory for a lane to slave \"%s\": %s",
-			  slave->name, strerror(-err));
+	far__fail(FAR_ECLOSED, EBADF, site->function, site, "the slave is closed");
 	return NULL;
 }
 
@@ -206,15 +207,18 @@ void far__ports_empty(struct far__slave *slave)
 	for (unsigned i = 0; i < FAR_LANES; i++) {
 		struct far__port *port = &slave->port[i];
 
-		for (uint32_t s = 0; port->task && s <= port->lane.mask; s++) {
+		const struct far__ring *queue = &port->lane.queue;
+
+		for (uint32_t s = 0; port->task && s <= queue->mask; s++) {
 			/* The slots hold the last size positions, each in its place. */
-			uint32_t position = port->lane.position - 1 - ((port->lane.position - 1 - s) & port->lane.mask);
+			uint32_t position = queue->position - 1 - ((queue->position - 1 - s) & queue->mask);
 
 			if (port->task[s])
 				far__task_move(port->task[s], port, position);
 		}
 		free(port->task);
 		port->task = NULL;
+		port->open = false;
 	}
 	slave->ports_taken = 0;
 }
@@ -223,6 +227,7 @@ void far__ports_empty(struct far__slave *slave)
 
 struct awaited {
 	const struct far__port *port;
+	const struct far__ring *ring;
 	uint32_t position;
 };
 
@@ -230,68 +235,66 @@ static bool settled(void *arg)
 {
 	const struct awaited *a = arg;
 
-	return far__lane_is_answered(&a->port->lane, a->position) || far__is_dead(a->port->slave->number);
+	return far__ring_is_answered(a->ring, a->position) || far__is_dead(a->port->slave->number);
 }
 
 /* The slave itself waits: it serves its own calls until this one is answered. */
-static bool await_myself(struct far__port *port, uint32_t position, uint64_t deadline)
+static void await_myself(const struct far__ring *ring, uint32_t position, uint64_t deadline)
 {
-	while (!far__lane_is_answered(&port->lane, position)) {
-		if (far__server_step(far__thread.server))
-			continue;
-		if (deadline != FAR_FOREVER && far__now() >= deadline)
+	while (!far__ring_is_answered(ring, position)) {
+		if (!far__server_wait(far__thread.server, deadline) && deadline != FAR_FOREVER && far__now() >= deadline)
 			break;
-		far__server_wait(far__thread.server, deadline);
 	}
-	return far__lane_is_answered(&port->lane, position);
 }
 
-static bool await_slowly(struct far__port *port, uint32_t position, uint64_t deadline)
+static bool spin(struct far__spinning *spinning, const struct far__ring *ring, uint32_t position)
+{
+	do {
+		for (int i = 0; i < 32; i++) {
+			if (far__ring_is_answered(ring, position))
+				return true;
+			far_relax();
+		}
+	} while (far__spin_more(spinning));
+	return false;
+}
+
+static bool await_slowly(struct far__port *port, const struct far__ring *ring, uint32_t position, uint64_t deadline)
 {
 	struct far__server *server = far__thread.server;
 
-	if (server && server->number == port->slave->number)
-		return await_myself(port, position, deadline);
-	struct awaited awaited = { port, position };
-	struct far__spinning spinning;
+	if (server && server->number == port->slave->number) {
+		await_myself(ring, position, deadline);
+	} else if (deadline) {
+		struct awaited awaited = { port, ring, position };
+		struct far__spinning spinning;
 
-	if (deadline) {
 		far__spin_begin(&port->spin, &spinning);
-		do {
-			for (int i = 0; i < 32; i++) {
-				if (far__lane_is_answered(&port->lane, position)) {
-					far__spin_end(&port->spin, &spinning);
-					return true;
-				}
-				far_relax();
-			}
-		} while (far__spin_more(&spinning));
-		far__thread_known();
-		far__park_sleep(&port->lane.head->producer, settled, &awaited, deadline);
+		if (!spin(&spinning, ring, position)) {
+			far__thread_known();
+			far__park_sleep(&port->lane.head->producer, settled, &awaited, deadline);
+		}
 		far__spin_end(&port->spin, &spinning);
 	}
 	/* Of a slave that died, look once more: an answer before its death counts. */
-	return far__lane_is_answered(&port->lane, position);
+	return far__ring_is_answered(ring, position);
 }
 
-bool far__port_await(struct far__port *port, uint32_t position, uint64_t deadline)
+bool far__port_await(struct far__port *port, const struct far__ring *ring, uint32_t position, uint64_t deadline)
 {
 	for (int i = 0; i < 64; i++) {
-		if (far__lane_is_answered(&port->lane, position))
+		if (far__ring_is_answered(ring, position))
 			return true;
 		far_relax();
 	}
-	return await_slowly(port, position, deadline);
+	return await_slowly(port, ring, position, deadline);
 }
 
-void far__port_reply(const struct far__port *port, uint32_t position, struct far__reply *reply)
+void far__port_reply(const struct far__port *port, const struct far__ring *ring, uint32_t position,
+		     struct far__message *reply)
 {
-	const struct far__slot *slot = far__lane_slot(&port->lane, position);
-
-	if (FAR_UNLIKELY(!far__lane_is_answered(&port->lane, position))) {
+	if (FAR_UNLIKELY(!far__ring_is_answered(ring, position)))
 		far__reply_of_dead(port->slave, reply);
-		return;
-	}
-	reply->info = shm_peek(&slot->info);
-	shm_copy_out(reply->word, slot->word, FAR_SLOT_WORDS);
+	else
+		far__slot_read(far__ring_slot(ring, position), reply);
 }

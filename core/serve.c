@@ -14,7 +14,10 @@
 #include "internal.h"
 #include "message.h"
 
-enum { BATCH = 64 };	/* calls from one lane before the others have their turn */
+enum {
+	BATCH = 64,	/* calls from one lane before the others have their turn */
+	GLANCES = 64,	/* looks before the clock is asked how long to go on */
+};
 
 void far__server_begin(struct far__server *server, unsigned number, uintptr_t handle, bool process)
 {
@@ -72,98 +75,128 @@ static uint64_t text_for_master(const char *text)
 	return (uintptr_t)copy;
 }
 
-uint32_t far__reply_write(uint64_t *word, const struct far_frame *frame, const struct far__running *raised)
+void far__reply_write(struct far__message *reply, const struct far_frame *frame, const struct far__running *raised)
 {
+	int errnum = errno;
+
 	if (FAR_UNLIKELY(raised != NULL)) {
-		word[0] = (uint32_t)raised->code;
-		word[1] = text_for_master(raised->text);
-		return far__reply_info(FAR_RAISED, 0, 0);
+		reply->info = far__reply_info(FAR_RAISED, 0, 0);
+		reply->word[0] = (uint32_t)raised->code;
+		reply->word[1] = text_for_master(raised->text);
+	} else {
+		reply->info = far__reply_info(FAR_RETURNED, (unsigned)frame->registers.x87, errnum);
+		far__pack_result(reply->word, &frame->registers);
 	}
-	far__pack_result(word, &frame->registers);
-	return far__reply_info(FAR_RETURNED, (unsigned)frame->registers.x87, errno);
 }
 
-/* The registers and stack of the call that a slot describes. @words is room for them. */
-static void read_message(const struct far__lane *lane, uint32_t position, struct far_frame *frame, uint64_t *words)
+/* The registers and stack words that a message with more than integer registers brings. @words is room for them. */
+static void read_arguments(const struct far__message *m, const struct far__body *body, struct far_frame *frame,
+			   uint64_t *words)
 {
-	struct far__slot *slot = far__lane_slot(lane, position);
-	struct far__shape shape = far__shape_of(shm_peek(&slot->info));
+	struct far__shape shape = far__shape_of(m->info);
 	size_t n = shape.ints + shape.vectors * (1 + shape.wide) + shape.stack_words;
 
-	shm_copy_out(words, slot->word, FAR_SLOT_WORDS);
-	frame->function = (const void *)*words++;
+	memcpy(words, &m->word[1], FAR_SLOT_ARGUMENTS * sizeof *words);
 	if (FAR_UNLIKELY(shape.on_heap)) {
 		words = (uint64_t *)*words;
 		shape.stack_words = (uint32_t)*words++;
 	} else if (n > FAR_SLOT_ARGUMENTS) {
-		shm_copy_out(words + FAR_SLOT_ARGUMENTS, far__lane_body(lane, position)->word, n - FAR_SLOT_ARGUMENTS);
+		shm_copy_out(words + FAR_SLOT_ARGUMENTS, body->word, n - FAR_SLOT_ARGUMENTS);
 	}
 	frame->stack = far__unpack(words, &shape, &frame->registers);
 	frame->stack_words = shape.stack_words;
 }
 
-static void serve_call(struct far__server *server, const struct far__lane *lane, uint32_t position)
+static void serve_call(struct far__server *server, const struct far__lane *lane, struct far__ring *ring)
 {
-	struct far__slot *slot = far__lane_slot(lane, position);
-	uint64_t words[1 + FAR_MESSAGE_WORDS], reply[FAR_SLOT_WORDS] = { 0 };
+	/* Taken before it runs: it may serve the calls behind it itself. */
+	uint32_t position = ring->position++;
+	struct far__message m;
+	uint64_t words[FAR_MESSAGE_WORDS];
 	struct far_frame frame;
 	struct far__running running;
 
-	read_message(lane, position, &frame, words);
+	far__slot_read(far__ring_slot(ring, position), &m);
+	frame.function = (const void *)m.word[0];
+	if (m.info < FAR_INTS_ONLY) {
+		far__unpack_ints(&m.word[1], &frame.registers);
+		frame.stack_words = 0;
+	} else {
+		read_arguments(&m, far__ring_body(ring, position), &frame, words);
+	}
 	far__point("serve.call");
 	errno = 0;
 	bool raised = far__run(&frame, &running);
-	uint32_t info = far__reply_write(reply, &frame, raised ? &running : NULL);
 
+	far__reply_write(&m, &frame, raised ? &running : NULL);
 	if (server->process && __fpending(stdout))
 		fflush(stdout);
-	shm_copy_in(slot->word, reply, FAR_SLOT_WORDS);
-	shm_set(&slot->info, info);
-	far__lane_answer(lane, position);
+	far__lane_answer(lane, ring, position, &m);
 }
 
-/* Listen to lanes that have become ready. */
-static void attach_new(struct far__server *server, uint32_t ready)
+/* Listen to lanes and queues that have become ready. */
+static void attach_new(struct far__server *server, uint64_t ready)
 {
-	uint32_t new = ready & ~server->attached;
+	for (uint64_t new = ready & ~server->ready; new; new &= new - 1) {
+		unsigned bit = (unsigned)__builtin_ctzl(new);
 
-	for (; new; new &= new - 1) {
-		unsigned number = (unsigned)__builtin_ctz(new);
-
-		far__lane_attach(&server->lane[number], server->number, number);
+		/* A lane's bit is below its queue's: it comes first. */
+		if (bit < 32)
+			far__lane_attach(&server->lane[bit], server->number, bit);
+		else
+			far__lane_attach_queue(&server->lane[bit - 32], server->number, bit - 32);
 	}
-	server->attached = ready;
+	server->ready = ready;
+}
+
+static inline bool has_work_in(const struct far__ring *ring)
+{
+	return far__ring_is_asked(ring, ring->position);
+}
+
+static unsigned serve_queue(struct far__server *server, struct far__lane *lane)
+{
+	unsigned served = 0;
+
+	while (served < BATCH && has_work_in(&lane->queue)) {
+		serve_call(server, lane, &lane->queue);
+		served++;
+	}
+	return served;
 }
 
 unsigned far__server_step(struct far__server *server)
 {
-	uint32_t ready = shm_load(&server->segment->lanes_ready);
+	uint64_t ready = shm_load64(&server->segment->ready);
 	unsigned served = 0;
 
-	if (FAR_UNLIKELY(ready != server->attached))
+	if (FAR_UNLIKELY(ready != server->ready))
 		attach_new(server, ready);
-	for (uint32_t lanes = ready; lanes; lanes &= lanes - 1) {
-		struct far__lane *lane = &server->lane[__builtin_ctz(lanes)];
+	for (uint32_t lanes = (uint32_t)ready; lanes; lanes &= lanes - 1) {
+		unsigned number = (unsigned)__builtin_ctz(lanes);
+		struct far__lane *lane = &server->lane[number];
 
-		for (unsigned n = 0; n < BATCH && far__lane_is_asked(lane, lane->position); n++) {
-			/* The next one is this one's successor already while it runs: it may serve itself. */
-			serve_call(server, lane, lane->position++);
+		if (has_work_in(&lane->call)) {
+			serve_call(server, lane, &lane->call);
 			served++;
 		}
+		if (ready >> 32 & 1u << number)
+			served += serve_queue(server, lane);
 	}
 	return served;
 }
 
 static bool has_work(struct far__server *server)
 {
-	uint32_t ready = shm_load(&server->segment->lanes_ready);
+	uint64_t ready = shm_load64(&server->segment->ready);
 
-	if (ready != server->attached)
+	if (ready != server->ready)
 		return true;
-	for (uint32_t lanes = ready; lanes; lanes &= lanes - 1) {
-		const struct far__lane *lane = &server->lane[__builtin_ctz(lanes)];
+	for (uint32_t lanes = (uint32_t)ready; lanes; lanes &= lanes - 1) {
+		unsigned number = (unsigned)__builtin_ctz(lanes);
+		const struct far__lane *lane = &server->lane[number];
 
-		if (far__lane_is_asked(lane, lane->position))
+		if (has_work_in(&lane->call) || (ready >> 32 & 1u << number && has_work_in(&lane->queue)))
 			return true;
 	}
 	return false;
@@ -176,34 +209,43 @@ static bool should_wake(void *arg)
 	return has_work(server) || shm_load(&server->segment->stop);
 }
 
-bool far__server_wait(struct far__server *server, uint64_t deadline)
+unsigned far__server_wait(struct far__server *server, uint64_t deadline)
 {
 	struct far__spinning spinning;
-	bool work = has_work(server);
+	unsigned served;
 
-	if (work || deadline == 0)
-		return work;
+	served = far__server_step(server);
+	if (served || !deadline)
+		return served;
+	/*
+	 * Glances without a clock: in a stream of calls the next is nearly here.
+	 * Not at once: to look while the caller writes takes the line from it.
+	 */
+	far_relax();
+	for (int i = 0; i < GLANCES; i++) {
+		far_relax();
+		served = far__server_step(server);
+		if (served)
+			return served;
+	}
 	far__spin_begin(&server->spin, &spinning);
 	do {
 		for (int i = 0; i < 32; i++) {
 			if (has_work(server)) {
-				work = true;
-				break;
+				far__spin_end(&server->spin, &spinning);
+				return far__server_step(server);
 			}
 			far_relax();
 		}
-	} while (!work && far__spin_more(&spinning) && !shm_load(&server->segment->stop));
-	if (!work)
-		far__park_sleep(&server->segment->slave, should_wake, server, deadline);
+	} while (!shm_load(&server->segment->stop) && far__spin_more(&spinning));
+	far__park_sleep(&server->segment->slave, should_wake, server, deadline);
 	far__spin_end(&server->spin, &spinning);
-	return work || has_work(server);
+	return far__server_step(server);
 }
 
 void far__server_loop(struct far__server *server)
 {
 	for (;;) {
-		if (far__server_step(server))
-			continue;
 		/* Read stop first: what was queued before it was set is seen now. */
 		bool stop = shm_load(&server->segment->stop);
 

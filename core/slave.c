@@ -297,12 +297,7 @@ int far_step(struct far_slave *handle, int timeout_ms)
 			  slave->name);
 		return -EINVAL;
 	}
-	uint64_t deadline = far__deadline(timeout_ms);
-	unsigned served = far__server_step(slave->server);
-
-	while (!served && far__server_wait(slave->server, deadline))
-		served = far__server_step(slave->server);
-	return (int)served;
+	return (int)far__server_wait(slave->server, far__deadline(timeout_ms));
 }
 
 pid_t far_slave_pid(struct far_slave *handle)
@@ -353,7 +348,7 @@ static int close_process(struct far__slave *slave, uint64_t deadline)
 			result = too_slow(slave, "killed");
 		}
 	}
-	struct far__reply reply;
+	struct far__message reply;
 
 	if (!result && shm_load(&far__member(number)->status)) {
 		static const struct far__site site = { .function = "far_slave_close" };

@@ -38,7 +38,7 @@ struct task {
 	uint8_t result;
 	uint32_t index, next_free;
 	struct far__holds holds;
-	struct far__reply reply;	/* once MOVED */
+	struct far__message reply;	/* once MOVED */
 };
 
 enum { BLOCK = 512, BLOCKS = 1 << 15 };	/* 16 million tasks */
@@ -74,9 +74,9 @@ static struct task *find(uintptr_t handle, uint64_t *generation)
 {
 	uint32_t index = (uint32_t)(handle & 0xffffff) - 1;
 
+	*generation = handle >> 24;
 	if (!handle || index >= atomic_load_explicit(&table.made, memory_order_acquire))
 		return NULL;
-	*generation = handle >> 24;
 	return task_at(index);
 }
 
@@ -146,8 +146,10 @@ void far__tasks_thread_end(void)
 /* A LOCKED record ends: its generation too. */
 static void drop(struct task *t, uint64_t generation)
 {
-	free(t->holds.buffers);
-	t->holds.buffers = NULL;
+	if (t->holds.buffers) {
+		free(t->holds.buffers);
+		t->holds.buffers = NULL;
+	}
 	atomic_store_explicit(&t->word, word_of((generation + 1) & 0xffffffff, FREE), memory_order_release);
 	t->next_free = kept;
 	kept = t->index + 1;
@@ -199,7 +201,7 @@ uintptr_t far__task_make(const struct far__call *call, struct far__port *port, s
 	if (!t)
 		return 0;
 	atomic_store_explicit(&t->port, port, memory_order_relaxed);
-	atomic_store_explicit(&t->position, port->lane.position, memory_order_relaxed);
+	atomic_store_explicit(&t->position, port->lane.queue.position, memory_order_relaxed);
 	set_running(t);
 	return handle_of(t);
 }
@@ -273,7 +275,7 @@ void far__task_move(uintptr_t handle, const struct far__port *port, uint32_t pos
 		}
 		if (!atomic_compare_exchange_weak(&t->word, &word, word_of(generation, LOCKED)))
 			continue;
-		far__port_reply(port, position, &t->reply);
+		far__port_reply(port, &port->lane.queue, position, &t->reply);
 		if (phase == FORGOTTEN) {
 			conclude_forgotten(t, generation);
 			return;
@@ -303,7 +305,7 @@ static bool is_done(void *arg)
 
 	if (word != word_of(w->generation, RUNNING))
 		return true;
-	return port && (far__lane_is_answered(&port->lane, position) || far__is_dead(port->slave->number));
+	return port && (far__ring_is_answered(&port->lane.queue, position) || far__is_dead(port->slave->number));
 }
 
 /* Sleep until the task of a thread is done, or the deadline. */
@@ -328,9 +330,9 @@ static bool await(struct waiting *w, uint64_t deadline)
 		if (!port) {
 			await_thread(t, deadline);
 		} else if (far__thread.server && far__thread.server->number == port->slave->number) {
-			far__port_await(port, position, deadline);
+			far__port_await(port, &port->lane.queue, position, deadline);
 		} else if (port->holder == pthread_self() && !port->shared) {
-			far__port_await(port, position, deadline);
+			far__port_await(port, &port->lane.queue, position, deadline);
 		} else {
 			far__thread_known();
 			far__park_sleep(&port->lane.head->producer, is_done, w, deadline);
@@ -378,7 +380,7 @@ int far__task_collect(const struct far__call *call, struct far_registers *regist
 		if (!atomic_compare_exchange_weak(&t->word, &word, word_of(w.generation, LOCKED)))
 			continue;
 		if (phase == RUNNING)
-			far__port_reply(t->port, t->position, &t->reply);
+			far__port_reply(t->port, &t->port->lane.queue, t->position, &t->reply);
 		int x87 = far__conclude(t->site, t->result, t->handle, &t->reply, &t->holds, registers);
 
 		drop(t, w.generation);
@@ -452,7 +454,7 @@ int far__task_forget(uintptr_t task)
 struct start {
 	struct task *task;
 	uint64_t generation;
-	struct far__reply reply;
+	struct far__message reply;
 	struct far_frame frame;
 	uint64_t stack[];
 };
@@ -492,7 +494,7 @@ static void *run_thread(void *arg)
 	errno = 0;
 	bool raised = far__run(&start->frame, &running);
 
-	start->reply.info = far__reply_write(start->reply.word, &start->frame, raised ? &running : NULL);
+	far__reply_write(&start->reply, &start->frame, raised ? &running : NULL);
 	pthread_cleanup_pop(1);
 	return NULL;
 }

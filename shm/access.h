@@ -76,6 +76,17 @@ static inline void shm_store64(uint64_t *p, uint64_t v)
 	__atomic_store_n(p, v, __ATOMIC_RELEASE);
 }
 
+static inline uint64_t shm_peek64(const uint64_t *p)
+{
+	return __atomic_load_n(p, __ATOMIC_RELAXED);
+}
+
+static inline void shm_set64(uint64_t *p, uint64_t v)
+{
+	far__touch();
+	__atomic_store_n(p, v, __ATOMIC_RELAXED);
+}
+
 static inline _Bool shm_cas64(uint64_t *p, uint64_t old, uint64_t new)
 {
 	far__touch();

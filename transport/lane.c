@@ -5,42 +5,56 @@
 
 uint32_t far__first_position = 0;
 
-static void view(struct far__lane *lane, unsigned slave, unsigned number)
+void far__lane_attach(struct far__lane *lane, unsigned slave, unsigned number)
 {
 	char *base = far__space_segment(slave);
-	char *ring = base + (1 + number) * FAR_LANE_STRIDE;
 
 	lane->segment = (struct far__segment *)base;
 	lane->head = &lane->segment->lane[number];
-	lane->slots = (struct far__slot *)ring;
-	lane->bodies = (struct far__body *)(ring + FAR_BODIES_AT);
+	lane->call = (struct far__ring){
+		.slots = &lane->segment->call[number],
+		.bodies = (struct far__body *)(base + FAR_CALL_BODIES_AT) + number,
+		.position = far__first_position,
+	};
+	lane->queue = (struct far__ring){ 0 };
 }
 
-int far__lane_make(struct far__lane *lane, unsigned slave, unsigned number, uint32_t slots)
+void far__lane_attach_queue(struct far__lane *lane, unsigned slave, unsigned number)
+{
+	char *ring = (char *)far__space_segment(slave) + (1 + number) * FAR_LANE_STRIDE;
+
+	lane->queue = (struct far__ring){
+		.slots = (struct far__slot *)ring,
+		.bodies = (struct far__body *)(ring + FAR_BODIES_AT),
+		.mask = shm_peek(&lane->head->mask),
+		.position = far__first_position,
+	};
+}
+
+void far__lane_make(struct far__lane *lane, unsigned slave, unsigned number)
+{
+	far__lane_attach(lane, slave, number);
+	/* Pairs with the slave's load. */
+	shm_or64(&lane->segment->ready, 1ull << number);
+}
+
+int far__lane_make_queue(struct far__lane *lane, unsigned slave, unsigned number, uint32_t slots)
 {
 	int err = far__space_commit(slave, (1 + number) * FAR_LANE_STRIDE, slots * sizeof(struct far__slot));
 
 	if (err)
 		return err;
-	view(lane, slave, number);
-	lane->mask = slots - 1;
-	lane->position = far__first_position;
-	shm_set(&lane->head->mask, lane->mask);
-	shm_set(&lane->head->first, lane->position);
-	/* Pairs with the slave's load of lanes_ready. */
-	__atomic_fetch_or(&lane->segment->lanes_ready, 1u << number, __ATOMIC_RELEASE);
+	shm_set(&lane->head->mask, slots - 1);
+	far__lane_attach_queue(lane, slave, number);
+	/* Pairs with the slave's load: it sees the mask. */
+	shm_or64(&lane->segment->ready, 1ull << (32 + number));
 	return 0;
 }
 
-int far__lane_commit_bodies(const struct far__lane *lane, unsigned slave, unsigned number)
+int far__lane_commit_bodies(const struct far__lane *lane, const struct far__ring *ring, unsigned slave, unsigned number)
 {
+	if (ring == &lane->call)
+		return far__space_commit(slave, FAR_CALL_BODIES_AT, FAR_LANES * sizeof(struct far__body));
 	return far__space_commit(slave, (1 + number) * FAR_LANE_STRIDE + FAR_BODIES_AT,
-				 (lane->mask + 1) * sizeof(struct far__body));
-}
-
-void far__lane_attach(struct far__lane *lane, unsigned slave, unsigned number)
-{
-	view(lane, slave, number);
-	lane->mask = shm_peek(&lane->head->mask);
-	lane->position = shm_peek(&lane->head->first);
+				 (ring->mask + 1) * sizeof(struct far__body));
 }

@@ -2,17 +2,26 @@
  * Lanes: how calls get from a thread to a slave and the replies back.
  *
  * Every slave has a segment of shared memory. One page of it is the head (struct
- * far__segment); behind it lie the lanes, each a ring of slots with one producer
- * (the calling thread that owns it) and one consumer (the slave). The reply is
- * written into the request's own slot, so that a round trip moves one cache line
- * there and back.
+ * far__segment); each calling thread owns a lane, whose only producer it is and
+ * whose only consumer the slave is. A lane has two rings of slots:
+ *
+ *	call    one slot, for calls that are waited for
+ *	queue   up to 4,096 slots, for scheduled calls; made at the first of them
+ *
+ * The reply is written into the request's own slot, so that a round trip moves a
+ * cache line there and back. That the waited-for calls share one slot makes them
+ * fast: the line that brought a reply is in the caller's cache for the next
+ * request (two thirds of the time of a round trip through different lines). The
+ * producer uses it only while its queue is all answered, so that its calls stay
+ * in order.
  *
  *	segment, 32 MiB of addresses, few of them backed by pages
- *	+0        struct far__segment         4 KiB
- *	+2 MiB    lane 0: slots               64 bytes each, up to 4,096
+ *	+0        struct far__segment, with the call slots   4 KiB
+ *	+4 KiB    the call slots' bodies
+ *	+2 MiB    lane 0's queue: slots       64 bytes each, up to 4,096
  *	          + 256 KiB: bodies           448 bytes each, the rest of a message
  *	                                      that its slot cannot hold
- *	+4 MiB    lane 1 ...                  15 lanes in all
+ *	+4 MiB    lane 1's queue ...          15 lanes in all
  *
  * Positions count calls, freely through 2^32; position p uses slot p & mask,
  * whose state says all there is to say:
@@ -62,6 +71,7 @@ struct far__body {
 _Static_assert(sizeof(struct far__slot) == 64, "a slot is a cache line");
 _Static_assert(sizeof(struct far__body) == 448, "a body is seven");
 
+#define FAR_CALL_BODIES_AT	4096ul
 #define FAR_LANE_STRIDE		(2ul << 20)
 #define FAR_BODIES_AT		(FAR_QUEUE_MAX * sizeof(struct far__slot))
 _Static_assert(FAR_BODIES_AT + FAR_QUEUE_MAX * sizeof(struct far__body) == FAR_LANE_STRIDE, "lane layout");
@@ -69,9 +79,8 @@ _Static_assert(FAR_BODIES_AT + FAR_QUEUE_MAX * sizeof(struct far__body) == FAR_L
 /* A lane's part of the segment's head. */
 struct far__lane_head {
 	struct far__park producer;	/* where threads that wait for replies sleep */
-	uint32_t mask;			/* slots - 1; set before the lane's bit in lanes_ready */
-	uint32_t first;			/* the position both sides begin at */
-	uint32_t unused[12];
+	uint32_t mask;			/* the queue's slots - 1; set before its bit in ready */
+	uint32_t unused[13];
 };
 
 /* The segment's head. Each group of words that one side writes has its own cache lines. */
@@ -81,27 +90,33 @@ struct far__segment {
 	uint32_t unused0[14];
 
 	/* written by the owner, who made the slave */
+	uint64_t ready;			/* lanes to listen to, a bit each, and in the upper half those with a queue */
 	uint32_t stop;			/* the slave shall end when it has nothing queued */
-	uint32_t lanes_ready;		/* lanes to listen to, a bit each */
 	struct far__park control;	/* where those sleep who wait for the slave's end */
-	uint32_t unused1[12];
+	uint32_t unused1[11];
 
 	struct far__lane_head lane[FAR_LANES];
+	struct far__slot call[FAR_LANES];
 };
 
-_Static_assert(offsetof(struct far__segment, stop) == 64, "the slave's words have a line of their own");
+_Static_assert(offsetof(struct far__segment, ready) == 64, "the slave's words have a line of their own");
 _Static_assert(offsetof(struct far__segment, lane) == 128, "so have the owner's");
 _Static_assert(sizeof(struct far__lane_head) == 64, "and each lane's");
 _Static_assert(sizeof(struct far__segment) <= 4096, "the head is a page");
 
-/* One side's view of a lane. */
-struct far__lane {
+/* One side's view of a ring. */
+struct far__ring {
 	struct far__slot *slots;
 	struct far__body *bodies;
-	struct far__segment *segment;
-	struct far__lane_head *head;
 	uint32_t mask;
 	uint32_t position;	/* the producer's next to fill, or the slave's next to take */
+};
+
+/* One side's view of a lane. */
+struct far__lane {
+	struct far__segment *segment;
+	struct far__lane_head *head;
+	struct far__ring call, queue;
 };
 
 static inline uint32_t far__asked(uint32_t position)
@@ -114,57 +129,86 @@ static inline uint32_t far__answered(uint32_t position)
 	return 2 * position + 2;
 }
 
-static inline struct far__slot *far__lane_slot(const struct far__lane *lane, uint32_t position)
+static inline struct far__slot *far__ring_slot(const struct far__ring *ring, uint32_t position)
 {
-	return &lane->slots[position & lane->mask];
+	return &ring->slots[position & ring->mask];
 }
 
-static inline struct far__body *far__lane_body(const struct far__lane *lane, uint32_t position)
+static inline struct far__body *far__ring_body(const struct far__ring *ring, uint32_t position)
 {
-	return &lane->bodies[position & lane->mask];
+	return &ring->bodies[position & ring->mask];
 }
 
-static inline bool far__lane_is_asked(const struct far__lane *lane, uint32_t position)
+static inline bool far__ring_is_asked(const struct far__ring *ring, uint32_t position)
 {
-	return shm_load(&far__lane_slot(lane, position)->state) == far__asked(position);
+	return shm_load(&far__ring_slot(ring, position)->state) == far__asked(position);
 }
 
-static inline bool far__lane_is_answered(const struct far__lane *lane, uint32_t position)
+static inline bool far__ring_is_answered(const struct far__ring *ring, uint32_t position)
 {
-	return shm_load(&far__lane_slot(lane, position)->state) == far__answered(position);
+	return shm_load(&far__ring_slot(ring, position)->state) == far__answered(position);
 }
 
-/* The producer's: the request at @position is whole. */
-static inline void far__lane_ask(const struct far__lane *lane, uint32_t position)
+/* What a slot carries, on its way in or out. */
+struct far__message {
+	uint32_t info;
+	uint64_t word[FAR_SLOT_WORDS];
+};
+
+/*
+ * Fill a slot and hand it over. All of it is written in one go: the other side
+ * is looking at the state meanwhile, and takes the cache line away at each look.
+ */
+static inline void far__slot_fill(struct far__slot *slot, const struct far__message *m, uint32_t state)
+{
+	for (unsigned i = 0; i < FAR_SLOT_WORDS; i++)
+		shm_set64(&slot->word[i], m->word[i]);
+	shm_set(&slot->info, m->info);
+	shm_store(&slot->state, state);
+}
+
+/* What is in a slot that has been handed over. */
+static inline void far__slot_read(const struct far__slot *slot, struct far__message *m)
+{
+	m->info = shm_peek(&slot->info);
+	for (unsigned i = 0; i < FAR_SLOT_WORDS; i++)
+		m->word[i] = shm_peek64(&slot->word[i]);
+}
+
+/* The producer's: make the request at @position of one of the lane's rings. */
+static inline void far__lane_ask(const struct far__lane *lane, const struct far__ring *ring, uint32_t position,
+				 const struct far__message *m)
 {
 	far__point("lane.ask");
-	shm_store(&far__lane_slot(lane, position)->state, far__asked(position));
+	far__slot_fill(far__ring_slot(ring, position), m, far__asked(position));
 	far__point("lane.asked");
 	far__park_wake(&lane->segment->slave);
 }
 
-/* The slave's: the reply at @position is whole. */
-static inline void far__lane_answer(const struct far__lane *lane, uint32_t position)
+/* The slave's: reply to it. */
+static inline void far__lane_answer(const struct far__lane *lane, const struct far__ring *ring, uint32_t position,
+				    const struct far__message *m)
 {
 	far__point("lane.answer");
-	shm_store(&far__lane_slot(lane, position)->state, far__answered(position));
+	far__slot_fill(far__ring_slot(ring, position), m, far__answered(position));
 	far__point("lane.answered");
 	far__park_wake(&lane->head->producer);
 }
 
-/*
- * The producer's side of lane @number of a segment, with @slots slots (a power
- * of two), made for the first time: 0, or -ENOSPC or -ENOMEM with nothing done.
- */
-int far__lane_make(struct far__lane *lane, unsigned slave, unsigned number, uint32_t slots);
+/* The producer's side of lane @number of a segment, with its call slot; the slave listens to it from now on. */
+void far__lane_make(struct far__lane *lane, unsigned slave, unsigned number);
 
-/* See to it that the lane's bodies may be touched: 0, -ENOSPC or -ENOMEM. */
-int far__lane_commit_bodies(const struct far__lane *lane, unsigned slave, unsigned number);
+/* Its queue, of @slots slots (a power of two): 0, or -ENOSPC or -ENOMEM with nothing done. */
+int far__lane_make_queue(struct far__lane *lane, unsigned slave, unsigned number, uint32_t slots);
 
-/* The slave's side of a lane that is ready. */
+/* See to it that the bodies of a ring may be touched: 0, -ENOSPC or -ENOMEM. */
+int far__lane_commit_bodies(const struct far__lane *lane, const struct far__ring *ring, unsigned slave, unsigned number);
+
+/* The slave's side of a lane that is ready, and of its queue when that is. */
 void far__lane_attach(struct far__lane *lane, unsigned slave, unsigned number);
+void far__lane_attach_queue(struct far__lane *lane, unsigned slave, unsigned number);
 
-/* Where positions begin: near the wrap in test builds, so that it is always crossed. */
+/* Where positions begin: near the wrap in tests, so that it is crossed. */
 extern uint32_t far__first_position;
 
 #endif

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <linux/membarrier.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -44,6 +45,20 @@ static struct timespec timespec_of(uint64_t ns)
 	return (struct timespec){ .tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000) };
 }
 
+bool far__sleeper_makes_barrier;
+
+static bool join_barrier(void)
+{
+	return SYS(membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0) == 0;
+}
+
+static void barrier_for_both(void)
+{
+	shm_fence();
+	if (far__sleeper_makes_barrier)
+		SYS(membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0);
+}
+
 /* -------------------------------------------------------------- choice */
 
 static bool have_waitv(void)
@@ -78,6 +93,7 @@ void far__park_init(void)
 {
 	const char *forced = secure_getenv("FARCALL_WAIT");
 
+	far__sleeper_makes_barrier = join_barrier();
 	if (forced && *forced) {
 		choose_forced(forced);
 	} else if (far__uring_probe() > 0) {
@@ -96,6 +112,8 @@ void far__park_forked(void)
 {
 	watched.fd = -1;
 	watched.word = NULL;
+	if (far__sleeper_makes_barrier)
+		join_barrier();		/* what did work for the parent */
 	far__uring_forked();
 	far__bell_forked();
 	counters.sleeps = counters.wakes = counters.fallbacks = 0;
@@ -184,7 +202,7 @@ bool far__park_sleep(struct far__park *park, bool (*ready)(void *), void *arg, u
 		uint32_t seen = far__bell_seen();
 
 		shm_store(&park->armed, how);	/* S1 */
-		shm_fence();			/* S2; partner: far__park_wake() */
+		barrier_for_both();		/* S2; partner: far__park_wake() */
 		if (ready(arg))			/* S3 */
 			return true;
 		if (deadline != UINT64_MAX && far__now() >= deadline)
@@ -226,7 +244,8 @@ void far__park_status(FILE *stream)
 {
 	static const char *const name[] = { "uring", "futex", "poll" };
 
-	fprintf(stream, "waiting: %s (%s), %llu sleeps, %llu wake-ups, %llu fallbacks\n", name[backend], reason,
+	fprintf(stream, "waiting: %s (%s), %s, %llu sleeps, %llu wake-ups, %llu fallbacks\n", name[backend], reason,
+		far__sleeper_makes_barrier ? "membarrier" : "no membarrier",
 		(unsigned long long)counters.sleeps, (unsigned long long)counters.wakes,
 		(unsigned long long)counters.fallbacks);
 }

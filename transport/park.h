@@ -6,16 +6,24 @@
  *
  *	sleeper                             waker
  *	S1  armed = how I sleep             W1  publish (a release store)
- *	S2  full barrier                    W2  full barrier
+ *	S2  barrier for both                W2  (keep the compiler from swapping)
  *	S3  look: anything published?       W3  look: armed?
  *	S4  no: sleep while armed           W4  yes: armed = 0, wake
  *
- * Each side says before it looks. With both barriers, either S3 sees W1 and the
- * sleeper does not sleep, or W3 sees S1 and the waker wakes; without either of
- * them both may look too early (a store waits in the store buffer while the
- * later load is answered) and the sleeper sleeps for ever. Whoever swaps armed
- * to 0 wakes, so a sleep costs one wake-up. A wake-up without cause is allowed
- * at any time: sleepers look again.
+ * Each side says before it looks. With a full barrier between, on both sides,
+ * either S3 sees W1 and the sleeper does not sleep, or W3 sees S1 and the waker
+ * wakes; without either of them both may look too early (a store waits in the
+ * store buffer while the later load is answered) and the sleeper sleeps for ever.
+ *
+ * Publishing is frequent and must be cheap, sleeping is neither: so the sleeper
+ * makes the barrier for both. membarrier(GLOBAL_EXPEDITED) has every core that
+ * runs a process of the family execute a full barrier before it returns. If that
+ * falls before the waker's W1, its W3 comes after S1; if after, S3 comes after
+ * W1; and W3 cannot come before it while W1 comes after. Where there is no such
+ * system call W2 and S2 are full barriers each.
+ *
+ * Whoever swaps armed to 0 wakes, so a sleep costs one wake-up. A wake-up without
+ * cause is allowed at any time: sleepers look again.
  *
  * What a death leaves behind: a dead sleeper's park stays armed and costs its
  * wakers a vain wake-up. A waker that dies between W1 and W4 leaves a sleeper
@@ -54,6 +62,9 @@ enum far__wait { FAR_WAIT_URING, FAR_WAIT_FUTEX, FAR_WAIT_POLL };
 void far__park_init(void);
 void far__park_forked(void);
 
+/* The sleeper's membarrier() stands for the waker's barrier: decided once, for the whole family. */
+extern bool far__sleeper_makes_barrier;
+
 enum far__wait far__park_backend(void);
 
 /*
@@ -76,7 +87,10 @@ void far__park_wake_armed(struct far__park *park);
 
 static inline void far__park_wake(struct far__park *park)
 {
-	shm_fence();
+	if (__builtin_expect(far__sleeper_makes_barrier, 1))
+		__atomic_signal_fence(__ATOMIC_SEQ_CST);	/* W2 */
+	else
+		shm_fence();
 	if (__builtin_expect(shm_peek(&park->armed) != FAR_AWAKE, 0))
 		far__park_wake_armed(park);
 }
