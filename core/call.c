@@ -374,7 +374,8 @@ int far__fd(struct far__call *call, int fd)
 
 /* ------------------------------------------------------------ the reply */
 
-int far__no_result(uint8_t result, struct far_registers *registers)
+/* Zero bits in the result registers; how many x87 results that takes. */
+static int no_value(uint8_t result, struct far_registers *registers)
 {
 	if (result != FAR__MEMORY)
 		registers->gp[0] = 0;
@@ -382,6 +383,13 @@ int far__no_result(uint8_t result, struct far_registers *registers)
 	for (unsigned i = 0; i < 2; i++)
 		registers->vector[i] = registers->vector[FAR_X87_AT + i] = (struct far_vector){ 0 };
 	return result == FAR__X87 ? 1 : result == FAR__X87_2 ? 2 : 0;
+}
+
+int far__no_result(const struct far__site *site, uint8_t result, struct far_registers *registers)
+{
+	if (result == FAR__MEMORY)
+		memset((void *)registers->gp[0], 0, site->result_size);
+	return no_value(result, registers);
 }
 
 void far__holds_release(struct far__holds *holds)
@@ -468,7 +476,7 @@ int far__conclude(const struct far__site *site, uint8_t result, uintptr_t handle
 		far__explain(&error, site, handle, reply);
 		far__fail_with(&error);
 		far__holds_release(holds);
-		return far__no_result(result, registers);
+		return far__no_result(site, result, registers);
 	}
 	for (unsigned i = 0; i < holds->nbuffers; i++) {
 		const struct far__buffer *b = &holds->buffers[i];
@@ -517,7 +525,7 @@ static bool place_result(struct far__call *call, struct far__holds *holds)
  * would take for a fault.
  */
 __attribute__((no_sanitize("address"), noinline))
-static void copy_stack(uint64_t *to, const uint64_t *stack, size_t words)
+void far__copy_stack(uint64_t *to, const uint64_t *stack, size_t words)
 {
 	for (size_t i = 0; i < words; i++)
 		__atomic_store_n(&to[i], __atomic_load_n(&stack[i], __ATOMIC_RELAXED), __ATOMIC_RELAXED);
@@ -553,7 +561,7 @@ static bool pack_arguments(struct far__call *call, const struct far_registers *r
 	} else if (words > FAR_SLOT_ARGUMENTS && !have_bodies(call)) {
 		return false;
 	}
-	copy_stack(far__pack(to, &shape, registers), stack, shape.stack_words);
+	far__copy_stack(far__pack(to, &shape, registers), stack, shape.stack_words);
 	if (call->result == FAR__MEMORY)
 		to[0] = (uintptr_t)holds->result;
 	if (!shape.on_heap && words > FAR_SLOT_ARGUMENTS)
@@ -610,7 +618,7 @@ static int schedule(struct far__call *call, struct far_registers *registers, str
 	if (FAR_UNLIKELY(!call->task)) {
 		far__holds_release(holds);
 		far__port_leave(port);
-		return far__no_result(call->result, registers);
+		return far__no_result(call->site, call->result, registers);
 	}
 	port->task[position & queue->mask] = call->task;
 	port->wrapped |= position - far__first_position == queue->mask;
@@ -623,7 +631,7 @@ static int schedule(struct far__call *call, struct far_registers *registers, str
 	/* On a port that others use too, the slot is not ours to wait at: the task is. */
 	if (call->op == FAR__OP_INVOKE)
 		return far__task_collect(call, registers);
-	return far__no_result(call->result, registers);
+	return no_value(call->result, registers);
 }
 
 int far__run_here(const struct far__call *call, struct far_registers *registers, const uint64_t *stack)
@@ -636,7 +644,7 @@ int far__run_here(const struct far__call *call, struct far_registers *registers,
 	frame.registers.x87 = call->result == FAR__X87 || call->result == FAR__X87_2;
 	if (far__run(&frame, &running)) {
 		far__fail(running.code, 0, call->site->function, call->site, "%s", running.text);
-		return far__no_result(call->result, registers);
+		return far__no_result(call->site, call->result, registers);
 	}
 	*registers = frame.registers;
 	far__succeed();
@@ -653,7 +661,7 @@ static int refused(struct far__call *call, struct far_registers *registers)
 	far__holds_release(&holds);
 	if (call->port)
 		far__port_leave(call->port);
-	return far__no_result(call->result, registers);
+	return far__no_result(call->site, call->result, registers);
 }
 
 static int make(struct far__call *call, struct far_registers *registers, const uint64_t *stack)
@@ -666,7 +674,7 @@ static int make(struct far__call *call, struct far_registers *registers, const u
 		return far__run_here(call, registers, stack);
 	if (FAR_UNLIKELY(call->op == FAR__OP_THREAD)) {
 		call->task = far__task_thread(call, registers, stack);
-		return far__no_result(call->result, registers);
+		return no_value(call->result, registers);
 	}
 	struct far__port *port = call->port;
 	struct far__holds holds = { .buffers = call->buffers, .nbuffers = call->nbuffers };
@@ -676,7 +684,7 @@ static int make(struct far__call *call, struct far_registers *registers, const u
 	if (!pack(call, registers, stack, &holds, &m)) {
 		far__holds_release(&holds);
 		far__port_leave(port);
-		return far__no_result(call->result, registers);
+		return far__no_result(call->site, call->result, registers);
 	}
 	if (call->op == FAR__OP_SCHEDULE || port->shared)
 		return schedule(call, registers, &holds, &m);

@@ -270,7 +270,10 @@ int far__conclude(const struct far__site *site, uint8_t result, uintptr_t handle
 		  struct far__holds *holds, struct far_registers *registers);
 
 /* No result: zero bits. As far__dispatch() returns. */
-int far__no_result(uint8_t result, struct far_registers *registers);
+int far__no_result(const struct far__site *site, uint8_t result, struct far_registers *registers);
+
+/* Copy a call's stack words from where they were captured. */
+void far__copy_stack(uint64_t *to, const uint64_t *stack, size_t words);
 
 /* Run a captured call right here. As far__dispatch() returns. */
 int far__run_here(const struct far__call *call, struct far_registers *registers, const uint64_t *stack);

@@ -358,7 +358,7 @@ int far__task_collect(const struct far__call *call, struct far_registers *regist
 	if (!w.task) {
 		if (call->task || !far__failed)
 			no_such_task("far_wait", call->site, call->task);
-		return far__no_result(call->result, registers);
+		return far__no_result(call->site, call->result, registers);
 	}
 	for (;;) {
 		struct task *t = w.task;
@@ -367,7 +367,7 @@ int far__task_collect(const struct far__call *call, struct far_registers *regist
 
 		if (word >> 8 != w.generation || phase == FREE || phase == FORGOTTEN) {
 			no_such_task("far_wait", call->site, call->task);
-			return far__no_result(call->result, registers);
+			return far__no_result(call->site, call->result, registers);
 		}
 		if (phase == LOCKED) {
 			sched_yield();
@@ -525,7 +525,7 @@ uintptr_t far__task_thread(const struct far__call *call, const struct far_regist
 	start->frame = (struct far_frame){
 		.registers = *registers, .function = call->function, .stack = start->stack, .stack_words = words,
 	};
-	memcpy(start->stack, stack, call->site->stack);
+	far__copy_stack(start->stack, stack, words);
 	start->frame.registers.x87 = call->result == FAR__X87 || call->result == FAR__X87_2;
 	if (call->result == FAR__MEMORY)
 		start->frame.registers.gp[0] = (uintptr_t)holds.result;

@@ -62,8 +62,14 @@ static struct {
 
 /* --------------------------------------------------- in a slave process */
 
+/* AddressSanitizer, if the program has it, must know the stack that the slave moves to. */
+void __sanitizer_start_switch_fiber(void **save, const void *bottom, size_t size) __attribute__((weak));
+void __sanitizer_finish_switch_fiber(void *save, const void **bottom, size_t *size) __attribute__((weak));
+
 static void serve(void *arg)
 {
+	if (__sanitizer_finish_switch_fiber)
+		__sanitizer_finish_switch_fiber(NULL, NULL, NULL);
 	static struct far__server server;
 	unsigned number = (unsigned)(uintptr_t)arg;
 
@@ -74,21 +80,21 @@ static void serve(void *arg)
 	exit(0);
 }
 
-/* A stack in the slave's own window, so that its addresses tell whose they are. */
-static void *make_stack(void)
+/* A stack in the slave's own window, so that its addresses tell whose they are: its lowest, and its size. */
+static char *make_stack(size_t *size)
 {
 	struct rlimit limit;
-	size_t size = STACK_SIZE;
 
+	*size = STACK_SIZE;
 	if (getrlimit(RLIMIT_STACK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur > STACK_SIZE)
-		size = limit.rlim_cur & -4096ul;
-	long p = SYS(mmap, 0, size + GUARD_SIZE, PROT_READ | PROT_WRITE,
+		*size = limit.rlim_cur & -4096ul;
+	long p = SYS(mmap, 0, *size + GUARD_SIZE, PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
 
 	if (p < 0 && p > -4096)
 		return NULL;
 	SYS(mprotect, p, GUARD_SIZE, PROT_NONE);
-	return (char *)p + GUARD_SIZE + size;
+	return (char *)p + GUARD_SIZE;
 }
 
 static _Noreturn void become_slave(unsigned number)
@@ -106,12 +112,15 @@ static _Noreturn void become_slave(unsigned number)
 	far__park_forked();
 	far__error_forked();
 	memset(&far__thread, 0, sizeof far__thread);
-	void *stack = make_stack();
+	size_t size;
+	char *stack = make_stack(&size);
 
 	if (!stack)
 		_exit(1);
 	sigprocmask(SIG_SETMASK, &z.mask, NULL);
-	far__on_stack(stack, serve, (void *)(uintptr_t)number);
+	if (__sanitizer_start_switch_fiber)
+		__sanitizer_start_switch_fiber(NULL, stack, size);
+	far__on_stack(stack + size, serve, (void *)(uintptr_t)number);
 }
 
 /* -------------------------------------------------------- in the zygote */
