@@ -1,0 +1,79 @@
+/* What the system tells of processes and threads, and where they may run. */
+#include "proc.h"
+
+#include <errno.h>
+#include <math.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static bool is_running(pid_t tid)
+{
+	char path[64], line[512];
+	bool running = false;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)tid);
+	FILE *f = fopen(path, "re");
+
+	if (!f)
+		return false;
+	if (fgets(line, sizeof line, f)) {
+		/* The state follows the name, which stands in brackets and may contain anything. */
+		const char *end = strrchr(line, ')');
+
+		running = end && !strncmp(end, ") R", 3);
+	}
+	fclose(f);
+	return running;
+}
+
+void idle(pid_t tid)
+{
+	int ms = 0;
+
+	do {
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+		if (++ms == 5000) {
+			fprintf(stderr, "bench: thread %d does not go to sleep\n", (int)tid);
+			exit(1);
+		}
+	} while (tid && is_running(tid));
+}
+
+int pin(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return sched_setaffinity(0, sizeof set, &set) ? -errno : 0;
+}
+
+double cpu_time(pid_t pid)
+{
+	clockid_t clock;
+	struct timespec t;
+
+	if (clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &t))
+		return NAN;
+	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+double proportional_size(pid_t pid)
+{
+	char path[64], line[256];
+	double kib = 0;
+
+	snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)pid);
+	FILE *f = fopen(path, "re");
+
+	if (!f)
+		return NAN;
+	while (fgets(line, sizeof line, f) && sscanf(line, "Pss: %lf", &kib) != 1)
+		;
+	fclose(f);
+	return kib * 1024;
+}

@@ -1,0 +1,19 @@
+/* What the system tells of processes and threads: who sleeps, and what they use. */
+#ifndef BENCH_PROC_H
+#define BENCH_PROC_H
+
+#include <sys/types.h>
+
+/* Sleep a millisecond, and on until thread @tid sleeps too (0: no thread is meant). */
+void idle(pid_t tid);
+
+/* Let the caller, and what it starts later, run on @cpu alone. 0 or -errno. */
+int pin(int cpu);
+
+/* CPU time of all threads of a process so far, in nanoseconds; NAN if that cannot be read. */
+double cpu_time(pid_t pid);
+
+/* Memory of a process in bytes, pages shared by n processes counted as one n-th; or NAN. */
+double proportional_size(pid_t pid);
+
+#endif
