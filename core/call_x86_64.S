@@ -213,32 +213,36 @@ far__probe:
 	.size	far__probe, . - far__probe
 
 /*
- * void far__x87_save(void *environment), and int far__x87_restore(environment):
- * put it back; did something pop the x87 stack in between? fnstenv also masks
- * the exception that popping an empty stack raises.
+ * The same, with a number left on the x87 stack: a caller whose result comes there
+ * takes it off. int far__x87_left(void): was it still there? It is no more.
  */
-	.globl	far__x87_save
-	.type	far__x87_save, @function
-far__x87_save:
+	.globl	far__probe_x87
+	.type	far__probe_x87, @function
+far__probe_x87:
 	.cfi_startproc
 	endbr64
-	fnstenv	(%rdi)
-	ret
+	fldz
+	jmp	far__probe
 	.cfi_endproc
-	.size	far__x87_save, . - far__x87_save
+	.size	far__probe_x87, . - far__probe_x87
 
-	.globl	far__x87_restore
-	.type	far__x87_restore, @function
-far__x87_restore:
+	.globl	far__x87_left
+	.type	far__x87_left, @function
+far__x87_left:
 	.cfi_startproc
 	endbr64
+	fxam
 	fnstsw	%ax
-	xor	4(%rdi), %ax
-	and	$0x3800, %eax		/* the stack's top */
-	fldenv	(%rdi)
+	and	$0x4500, %eax
+	cmp	$0x4100, %eax		/* C3 and C0 without C2: empty */
+	je	1f
+	fstp	%st(0)
+	mov	$1, %eax
+	ret
+1:	xor	%eax, %eax
 	ret
 	.cfi_endproc
-	.size	far__x87_restore, . - far__x87_restore
+	.size	far__x87_left, . - far__x87_left
 
 	.section .note.GNU-stack, "", @progbits
 	.section .note.gnu.property, "a"	/* made for CET: indirect branch tracking */

@@ -166,7 +166,8 @@ FAR_API struct far_slave *far_slave_self(void);
  * result type, void included. Arguments are converted as in a direct call, each
  * evaluated once, from left to right. @function may be any function or function
  * pointer: variadic, const, pure, noreturn, from the program or a library. Up to
- * 16 arguments of any type but those aligned to more than 16 bytes.
+ * 16 arguments and a result of any type but those aligned to more than 16 bytes.
+ * (A pointer to a noreturn function must be to one that returns void.)
  *
  * When there is no result it evaluates to zero bits, and far_error() tells why.
  * errno is the function's if the function set it.
@@ -408,8 +409,8 @@ FAR_API struct far_slave *far__slave_here(const struct far_options *options);
 
 /* Called as a function of the result type in question: is it returned in memory? */
 FAR_API void far__probe(void);
-FAR_API void far__x87_save(void *environment);
-FAR_API int far__x87_restore(void *environment);
+FAR_API void far__probe_x87(void);
+FAR_API int far__x87_left(void);
 
 #define FAR__OPTIONS(...) (&(const struct far_options){ .far__size = sizeof(struct far_options), __VA_ARGS__ })
 
@@ -606,9 +607,9 @@ enum { FAR__INTS = 6, FAR__VECTORS = 8 };	/* argument registers */
 	: sizeof(FAR__NOT_VOID(r)) == 16 ? FAR__ASK_X87 : FAR__ASK)
 #define FAR__RESULT(r) FAR__RESULT_(r, FAR__CLASS(*(FAR__NOT_VOID(r) *)0))
 
-#define FAR__PROBE(r) __extension__({ int far__m = 0; \
+#define FAR__PROBE(r, probe) __extension__({ int far__m = 0; \
 	(void)__builtin_call_with_static_chain( \
-		((FAR__NOT_VOID(r) (*)(long, long))far__opaque((void *)far__probe))(0x51, 0x52), FAR__ESCAPE(&far__m)); \
+		((FAR__NOT_VOID(r) (*)(long, long))far__opaque((void *)(probe)))(0x51, 0x52), FAR__ESCAPE(&far__m)); \
 	__asm__ volatile("" : : : "memory"); far__m; })
 
 static inline void *far__opaque(void *p)
@@ -619,13 +620,11 @@ static inline void *far__opaque(void *p)
 
 #define FAR__ASK_RESULT(r) do { \
 	if (far__site.result == FAR__ASK) { \
-		far__c.result = FAR__PROBE(r) ? FAR__MEMORY : FAR__REGISTERS; \
+		far__c.result = FAR__PROBE(r, far__probe) ? FAR__MEMORY : FAR__REGISTERS; \
 	} else if (far__site.result == FAR__ASK_X87) { \
-		char far__x[32]; \
-		far__x87_save(far__x); \
-		int far__in_memory = FAR__PROBE(r); \
-		int far__popped = far__x87_restore(far__x); \
-		far__c.result = far__in_memory ? FAR__MEMORY : far__popped ? FAR__X87 : FAR__REGISTERS; \
+		int far__in_memory = FAR__PROBE(r, far__probe_x87); \
+		int far__left = far__x87_left(); \
+		far__c.result = far__in_memory ? FAR__MEMORY : far__left ? FAR__REGISTERS : FAR__X87; \
 	} \
 } while (0)
 
@@ -633,6 +632,7 @@ static inline void *far__opaque(void *p)
  * A function that the compiler believes never returns: come back through
  * __builtin_setjmp(). clang knows it of every such function, gcc of pointers.
  * `far__c` escapes before: on the way back clang believes that no call was made.
+ * And gcc 12 with -flto lost the store of the buffer's address, unless volatile.
  */
 #ifdef __clang__
 #define FAR__MAY_NOT_RETURN(f, r) FAR__IS_VOID(r)
@@ -646,7 +646,7 @@ static inline void *far__opaque(void *p)
 #define FAR__JUMP_SP(j)
 #endif
 #define FAR__GUARD(f, r, call) __builtin_choose_expr(FAR__MAY_NOT_RETURN(f, r), \
-	__extension__({ void *far__j[5]; far__c.jump = far__j; (void)FAR__ESCAPE(&far__c); \
+	__extension__({ void *far__j[5]; *(void **volatile *)&far__c.jump = far__j; (void)FAR__ESCAPE(&far__c); \
 		if (__builtin_setjmp(far__j) == 0) { FAR__JUMP_SP(far__j) call; } }), call)
 
 #define FAR__TRY(f, n, ...) __builtin_call_with_static_chain( \

@@ -19,7 +19,7 @@ static char obstacle[160];
 
 static void in_forked_child(void)
 {
-	/* Slave processes are forked, too; they call far__now_a_slave(). */
+	/* Of slave processes too; they call far__now_a_slave(). */
 	far__is_forked = true;
 	far__thread.last_handle = 0;
 	far__park_forked();

@@ -318,20 +318,64 @@ struct far__port *far__port_find(uintptr_t handle, const struct far__site *site)
  * A port may be closed by another thread at any time. Its user says "busy" and
  * then looks whether it is still open; the closer says "closed" and then looks
  * whether anybody is busy. The closer makes the barrier for both (membarrier);
- * where that is missing both make one. False: it is closed; leave all the same.
+ * where that is missing both make one.
  */
-bool far__port_enter(struct far__port *port, uintptr_t handle);
-void far__port_leave(struct far__port *port);
+extern bool far__closer_makes_barrier;
 
-/* Wait until the call at @position is answered (true), or never will be, or the deadline. */
-bool far__port_await(struct far__port *port, const struct far__ring *ring, uint32_t position, uint64_t deadline);
+/* False: it is closed; leave all the same. */
+static inline bool far__port_enter(struct far__port *port, uintptr_t handle)
+{
+	if (FAR_UNLIKELY(port->shared))
+		pthread_mutex_lock(&port->slave->shared);
+	/* A count, because a slave that waits for itself may make calls meanwhile. */
+	atomic_store_explicit(&port->busy, atomic_load_explicit(&port->busy, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+	if (FAR_UNLIKELY(!far__closer_makes_barrier))
+		shm_fence();	/* partner: far__ports_shut() */
+	else
+		atomic_signal_fence(memory_order_seq_cst);
+	return atomic_load_explicit(&port->handle, memory_order_acquire) == handle;
+}
+
+static inline void far__port_leave(struct far__port *port)
+{
+	bool shared = port->shared;
+
+	/* release: the closer may take the slots when it sees this. */
+	atomic_store_explicit(&port->busy, atomic_load_explicit(&port->busy, memory_order_relaxed) - 1,
+			      memory_order_release);
+	if (FAR_UNLIKELY(shared))
+		pthread_mutex_unlock(&port->slave->shared);
+}
 
 /* The port's queue, made at its first use: false and far_error() if there is no memory. */
 bool far__port_need_queue(struct far__port *port, const struct far__site *site);
 
+/* Wait until the call at @position is answered (true), or never will be, or the deadline. */
+bool far__port_await_slowly(struct far__port *port, const struct far__ring *ring, uint32_t position, uint64_t deadline);
+
+static inline bool far__port_await(struct far__port *port, const struct far__ring *ring, uint32_t position,
+				   uint64_t deadline)
+{
+	enum { GLANCES = 64 };	/* before a clock is asked how long to go on */
+
+	for (int i = 0; i < GLANCES; i++) {
+		if (far__ring_is_answered(ring, position))
+			return true;
+		far_relax();
+	}
+	return far__port_await_slowly(port, ring, position, deadline);
+}
+
 /* The reply at @position, or what stands for it when its slave is dead. */
-void far__port_reply(const struct far__port *port, const struct far__ring *ring, uint32_t position,
-		     struct far__message *reply);
+static inline void far__port_reply(const struct far__port *port, const struct far__ring *ring, uint32_t position,
+				   struct far__message *reply)
+{
+	if (FAR_UNLIKELY(!far__ring_is_answered(ring, position)))
+		far__reply_of_dead(port->slave, reply);
+	else
+		far__slot_read(far__ring_slot(ring, position), reply);
+}
 
 /* Let nobody in any more, and wait until all have left: false if not before the deadline. */
 void far__ports_shut(struct far__slave *slave);

@@ -9,8 +9,8 @@ unsigned far__member_take(uint32_t owner, int *err)
 	uint32_t start = shm_peek(&family->last);
 
 	/* In turn, so that a number, and the window of addresses it stands for, rests as long as can be. */
-	for (uint32_t i = 1; i < FAR_SLAVES_MAX; i++) {
-		uint32_t number = (start + i) % FAR_SLAVES_MAX;
+	for (uint32_t i = 1; i < far__space.slaves; i++) {
+		uint32_t number = (start + i) % far__space.slaves;
 		struct far__member *m = far__member(number);
 
 		if (!number || shm_load(&m->state) != FAR_FREE || !shm_cas(&m->state, FAR_FREE, FAR_BEING_MADE))

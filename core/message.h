@@ -83,12 +83,14 @@ static inline const uint64_t *far__unpack(const uint64_t *from, const struct far
 /* Integer registers alone, as most calls have: no loop that depends on the call. */
 static inline void far__pack_ints(uint64_t *to, unsigned ints, const struct far_registers *r)
 {
+	SHM_UNROLL
 	for (unsigned i = 0; i < FAR_INT_REGISTERS; i++)
 		to[i] = i < ints ? r->gp[i] : 0;
 }
 
 static inline void far__unpack_ints(const uint64_t *from, struct far_registers *r)
 {
+	SHM_UNROLL
 	for (unsigned i = 0; i < FAR_INT_REGISTERS; i++)
 		r->gp[i] = from[i];
 	r->rax = 0;

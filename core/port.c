@@ -10,7 +10,7 @@
 
 __thread struct far__thread far__thread;
 
-static bool closer_makes_barrier;
+bool far__closer_makes_barrier;
 static pthread_key_t thread_key;
 
 uint64_t far__deadline(int timeout_ms)
@@ -48,7 +48,7 @@ static void thread_ends(void *unused)
 void far__ports_init(void)
 {
 	pthread_key_create(&thread_key, thread_ends);
-	closer_makes_barrier = SYS(membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+	far__closer_makes_barrier = SYS(membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
 }
 
 void far__thread_known(void)
@@ -59,39 +59,14 @@ void far__thread_known(void)
 	pthread_setspecific(thread_key, &far__thread);
 }
 
-/* ------------------------------------------------------------ entering */
-
-bool far__port_enter(struct far__port *port, uintptr_t handle)
-{
-	if (FAR_UNLIKELY(port->shared))
-		pthread_mutex_lock(&port->slave->shared);
-	/* A count, because a slave that waits for itself may make calls meanwhile. */
-	atomic_store_explicit(&port->busy, atomic_load_explicit(&port->busy, memory_order_relaxed) + 1,
-			      memory_order_relaxed);
-	if (FAR_UNLIKELY(!closer_makes_barrier))
-		shm_fence();	/* partner: far__ports_shut() */
-	else
-		atomic_signal_fence(memory_order_seq_cst);
-	return atomic_load_explicit(&port->handle, memory_order_acquire) == handle;
-}
-
-void far__port_leave(struct far__port *port)
-{
-	bool shared = port->shared;
-
-	/* release: the closer may take the slots when it sees this. */
-	atomic_store_explicit(&port->busy, atomic_load_explicit(&port->busy, memory_order_relaxed) - 1,
-			      memory_order_release);
-	if (FAR_UNLIKELY(shared))
-		pthread_mutex_unlock(&port->slave->shared);
-}
+/* ------------------------------------------------------------- closing */
 
 void far__ports_shut(struct far__slave *slave)
 {
 	for (unsigned i = 0; i < FAR_LANES; i++)
 		atomic_store_explicit(&slave->port[i].handle, 0, memory_order_relaxed);
 	shm_fence();	/* partner: far__port_enter() */
-	if (closer_makes_barrier)
+	if (far__closer_makes_barrier)
 		SYS(membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
 }
 
@@ -259,7 +234,7 @@ static bool spin(struct far__spinning *spinning, const struct far__ring *ring, u
 	return false;
 }
 
-static bool await_slowly(struct far__port *port, const struct far__ring *ring, uint32_t position, uint64_t deadline)
+bool far__port_await_slowly(struct far__port *port, const struct far__ring *ring, uint32_t position, uint64_t deadline)
 {
 	struct far__server *server = far__thread.server;
 
@@ -278,23 +253,4 @@ static bool await_slowly(struct far__port *port, const struct far__ring *ring, u
 	}
 	/* Of a slave that died, look once more: an answer before its death counts. */
 	return far__ring_is_answered(ring, position);
-}
-
-bool far__port_await(struct far__port *port, const struct far__ring *ring, uint32_t position, uint64_t deadline)
-{
-	for (int i = 0; i < 64; i++) {
-		if (far__ring_is_answered(ring, position))
-			return true;
-		far_relax();
-	}
-	return await_slowly(port, ring, position, deadline);
-}
-
-void far__port_reply(const struct far__port *port, const struct far__ring *ring, uint32_t position,
-		     struct far__message *reply)
-{
-	if (FAR_UNLIKELY(!far__ring_is_answered(ring, position)))
-		far__reply_of_dead(port->slave, reply);
-	else
-		far__slot_read(far__ring_slot(ring, position), reply);
 }

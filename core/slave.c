@@ -431,9 +431,10 @@ int far_slave_close(struct far_slave *handle)
 void far__slaves_gone(void)
 {
 	for (unsigned n = 1; n < FAR_SLAVES_MAX; n++) {
-		struct far__slave *slave = far__slave_by_number(n);
+		const struct far__slave *slave = far__slave_by_number(n);
 
-		if (slave && slave->kind == FAR_PROCESS && slave->handle && !far__is_dead(n))
+		/* Those that are being closed have no handle any more, and need it most. */
+		if (slave && slave->kind == FAR_PROCESS && shm_load(&far__member(n)->owner) == far__self && !far__is_dead(n))
 			far__member_dead(n, SIGKILL);
 	}
 }

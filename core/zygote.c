@@ -109,7 +109,6 @@ static _Noreturn void become_slave(unsigned number)
 	far__now_a_slave();
 	far__self = number;
 	far__heap_set_owner(number);
-	far__park_forked();
 	far__error_forked();
 	memset(&far__thread, 0, sizeof far__thread);
 	size_t size;

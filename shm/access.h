@@ -111,6 +111,13 @@ static inline uint64_t shm_and64(uint64_t *p, uint64_t bits)
 	return __atomic_fetch_and(p, bits, __ATOMIC_ACQ_REL);
 }
 
+/* For loops over a few words, of a number known here: gcc would go round them. */
+#if defined __clang__ || !defined __GNUC__
+#define SHM_UNROLL
+#else
+#define SHM_UNROLL _Pragma("GCC unroll 8")
+#endif
+
 /* Words between private and shared memory, each read or written exactly once. */
 static inline void shm_copy_in(uint64_t *shared, const uint64_t *private, size_t words)
 {

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
@@ -95,7 +96,11 @@ int far__object_create(size_t size)
 	fd = far__fd_above_stdio(fd);
 	if (fd < 0)
 		return fd;
-	int err = (int)SYS(ftruncate, fd, size);
+	struct rlimit limit;
+	int err = -EFBIG;	/* instead of SIGXFSZ */
+
+	if (getrlimit(RLIMIT_FSIZE, &limit) || limit.rlim_cur >= size)
+		err = (int)SYS(ftruncate, fd, size);
 
 	if (err) {
 		SYS(close, fd);

@@ -17,7 +17,7 @@
 #define WINDOW_LEAST	(64ul << 20)
 #define HEAP_SIZE	(1ul << 40)
 #define HEAP_LEAST	(16ul << 20)
-#define CONTROL_SIZE	(FAR_SEGMENT_SIZE * FAR_SLAVES_MAX)
+#define SLAVES_LEAST	16ul
 
 struct far__space far__space = { .heap_fd = -1, .control_fd = -1 };
 
@@ -52,10 +52,10 @@ static void *map(size_t size, int protection, int flags, int fd)
 	return p < 0 && p > -4096 ? NULL : (void *)p;
 }
 
-static char *reserve_windows(size_t *size)
+static char *reserve_windows(size_t *size, unsigned slaves)
 {
 	for (size_t s = WINDOW_SIZE; s >= WINDOW_LEAST; s /= 2) {
-		char *p = map(s * FAR_SLAVES_MAX, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+		char *p = map(s * slaves, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 
 		if (p) {
 			*size = s;
@@ -97,20 +97,21 @@ int far__space_map(void)
 {
 	struct far__space s = { .heap_fd = -1, .control_fd = -1 };
 	int err = -ENOMEM;
-	size_t control_size = CONTROL_SIZE;
+	size_t control_size = FAR_SEGMENT_SIZE * FAR_SLAVES_MAX;
 	size_t asked = size_from(secure_getenv("FARCALL_HEAP"));
 
 	s.heap_size = asked < HEAP_LEAST ? (asked ? HEAP_LEAST : HEAP_SIZE) : asked & -(1ul << 20);
-	s.control = map_object(&control_size, CONTROL_SIZE, &s.control_fd, &err);
+	s.control = map_object(&control_size, FAR_SEGMENT_SIZE * SLAVES_LEAST, &s.control_fd, &err);
 	if (!s.control)
 		return err;
+	s.slaves = (unsigned)(control_size / FAR_SEGMENT_SIZE);
 	s.heap = map_object(&s.heap_size, HEAP_LEAST, &s.heap_fd, &err);
 	if (!s.heap) {
-		SYS(munmap, s.control, CONTROL_SIZE);
+		SYS(munmap, s.control, control_size);
 		SYS(close, s.control_fd);
 		return err;
 	}
-	s.windows = reserve_windows(&s.window_size);
+	s.windows = reserve_windows(&s.window_size, s.slaves);
 	far__space = s;
 	return 0;
 }
@@ -139,7 +140,7 @@ static void burn_heap(void)
 	none.rlim_cur = PAGE;
 	if (setrlimit(RLIMIT_AS, &none))
 		return;
-	for (size_t size = 1ul << 20; size >= 24; size = size > 1024 ? size / 2 : size - 16)
+	for (size_t size = 1ul << 20; size >= 16; size = size > 1024 ? size / 2 : size - 16)
 		for (void *volatile block = malloc(size); block; block = malloc(size))
 			;
 	setrlimit(RLIMIT_AS, &old);
@@ -148,7 +149,7 @@ static void burn_heap(void)
 /* Fill every gap above the windows, from the largest piece that fits to the page. */
 static void plug_gaps(void)
 {
-	char *end = far__space.windows + far__space.window_size * FAR_SLAVES_MAX;
+	char *end = far__space.windows + far__space.window_size * far__space.slaves;
 
 	for (size_t size = 1ul << 46; size >= PAGE; size /= 2) {
 		for (;;) {

@@ -23,6 +23,7 @@ enum { FAR_SLAVES_MAX = 4096 };
 #define FAR_SEGMENT_SIZE	(32ul << 20)	/* addresses; a few pages of it are used */
 
 struct far__space {
+	unsigned slaves;		/* numbers there is room for: FAR_SLAVES_MAX, or fewer where addresses are scarce */
 	char *windows;
 	size_t window_size;		/* 0: no windows, so no slave processes */
 	char *heap;
@@ -42,7 +43,7 @@ static inline int far__space_window(const void *p)
 {
 	size_t offset = (size_t)((const char *)p - far__space.windows);
 
-	if (offset >= far__space.window_size * FAR_SLAVES_MAX)
+	if (offset >= far__space.window_size * far__space.slaves)
 		return -1;
 	return (int)(offset / far__space.window_size);
 }
@@ -54,7 +55,7 @@ static inline bool far__space_in_heap(const void *p)
 
 static inline bool far__space_in_control(const void *p)
 {
-	return (size_t)((const char *)p - far__space.control) < FAR_SEGMENT_SIZE * FAR_SLAVES_MAX;
+	return (size_t)((const char *)p - far__space.control) < FAR_SEGMENT_SIZE * far__space.slaves;
 }
 
 static inline void *far__space_segment(unsigned slave)

@@ -161,6 +161,7 @@ struct far__message {
  */
 static inline void far__slot_fill(struct far__slot *slot, const struct far__message *m, uint32_t state)
 {
+	SHM_UNROLL
 	for (unsigned i = 0; i < FAR_SLOT_WORDS; i++)
 		shm_set64(&slot->word[i], m->word[i]);
 	shm_set(&slot->info, m->info);
@@ -171,6 +172,7 @@ static inline void far__slot_fill(struct far__slot *slot, const struct far__mess
 static inline void far__slot_read(const struct far__slot *slot, struct far__message *m)
 {
 	m->info = shm_peek(&slot->info);
+	SHM_UNROLL
 	for (unsigned i = 0; i < FAR_SLOT_WORDS; i++)
 		m->word[i] = shm_peek64(&slot->word[i]);
 }

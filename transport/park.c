@@ -21,6 +21,7 @@
 
 static enum far__wait backend = FAR_WAIT_FUTEX;
 static const char *reason = "not chosen yet";
+static bool forced;		/* by FARCALL_WAIT: also where a plain futex would do */
 
 static struct {
 	int fd;
@@ -69,33 +70,34 @@ static bool have_waitv(void)
 	return SYS(futex_waitv, &w, 1, 0, 0, CLOCK_MONOTONIC) == -EAGAIN;
 }
 
-static void choose_forced(const char *forced)
+static void choose_forced(const char *name)
 {
+	forced = true;
 	reason = "FARCALL_WAIT";
-	if (!strcmp(forced, "uring")) {
+	if (!strcmp(name, "uring")) {
 		int err = far__uring_probe();
 
 		backend = err < 0 ? FAR_WAIT_POLL : FAR_WAIT_URING;
 		if (err < 0)
 			reason = "FARCALL_WAIT=uring, but io_uring is refused";
-	} else if (!strcmp(forced, "futex")) {
+	} else if (!strcmp(name, "futex")) {
 		backend = have_waitv() ? FAR_WAIT_FUTEX : FAR_WAIT_POLL;
 		if (backend == FAR_WAIT_POLL)
 			reason = "FARCALL_WAIT=futex, but futex_waitv() is missing";
 	} else {
 		backend = FAR_WAIT_POLL;
-		if (strcmp(forced, "poll"))
+		if (strcmp(name, "poll"))
 			reason = "FARCALL_WAIT is none of uring, futex, poll";
 	}
 }
 
 void far__park_init(void)
 {
-	const char *forced = secure_getenv("FARCALL_WAIT");
+	const char *name = secure_getenv("FARCALL_WAIT");
 
 	far__sleeper_makes_barrier = join_barrier();
-	if (forced && *forced) {
-		choose_forced(forced);
+	if (name && *name) {
+		choose_forced(name);
 	} else if (far__uring_probe() > 0) {
 		backend = FAR_WAIT_URING;
 		reason = "io_uring waits for futexes here";
@@ -162,7 +164,7 @@ static void sleep_on_bell(uint64_t deadline)
 		watched.gone();
 }
 
-/* A plain futex word, for a process that has nothing to watch. */
+/* The plain futex call, for a process that has nothing to watch: most slaves. */
 static void sleep_on_word(struct far__park *park, uint64_t deadline)
 {
 	struct timespec t = timespec_of(deadline);
@@ -213,12 +215,12 @@ bool far__park_sleep(struct far__park *park, bool (*ready)(void *), void *arg, u
 			sleep_on_bell(deadline);
 		else if (how == FAR_ON_BELL)
 			continue;
+		else if (!watched.word && !forced)
+			sleep_on_word(park, deadline);
 		else if (backend == FAR_WAIT_URING && sleep_in_ring(park, deadline))
 			continue;
-		else if (watched.word)
-			sleep_on_futex(park, deadline);
 		else
-			sleep_on_word(park, deadline);
+			sleep_on_futex(park, deadline);
 	}
 }
 

@@ -29,7 +29,8 @@
  * wakers a vain wake-up. A waker that dies between W1 and W4 leaves a sleeper
  * asleep with something published: whoever reports the death wakes it.
  *
- * Three ways to sleep (FARCALL_WAIT), alike but in cost:
+ * Three ways to sleep (FARCALL_WAIT), alike but in cost; a process that has
+ * nothing to watch uses the plain futex call unless one of them is forced:
  *	uring	an io_uring of the thread's own, in which it waits for the park's
  *		futex word and the watched descriptor together (Linux 6.7); where
  *		the futex operation is missing, for the bell

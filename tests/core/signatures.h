@@ -18,7 +18,6 @@
 #include <string.h>
 
 #pragma GCC diagnostic ignored "-Wpedantic"	/* the types of GNU C are tested too */
-#pragma GCC diagnostic ignored "-Wpsabi"
 
 struct row {
 	const char *type;	/* counted once, however many rows have it */

@@ -74,6 +74,13 @@ ROW(ld, i, ld, i, ld, i, ld, i, ld, i, ld, i, ld, i, ld)
 ROW(x, ld, i, x, i, ld, x, i, ld, x)
 ROW(v4f, d, v4f, f, v2f, v4f, d, d, v2f, v4f, v4f)
 
+/* Nothing in registers, and padding on the stack. */
+ROW(i, a_24, lll, a_24)
+ROW(i, lll, a_24, lll, a_24, lll, a_24)
+ROW(i, ld, lll, ld)
+ROW(i, lll, cld, lll, cld, lll, cld)
+ROW(i, lll, sldld, lll, u_ld, lll, p_cd, sld)
+
 /* Twelve and more of all kinds. */
 ROW(i, i, l, c, d, f, i, p, s, u, d, ld, ii)
 ROW(ld, c, s, i, l, x, f, d, ld, p, fn, str, b)
@@ -120,6 +127,7 @@ CONVERT(cd, (cd, cd, cd, cd, cd), make_i(1), make_c(2), make_d(3), make_f(4), ma
 CONVERT(cf, (cf, cf, cf), make_i(1), make_d(2), make_cd(3))
 CONVERT(cld, (cld, cld, cld, cld, cld, cld, cld), make_i(1), make_c(2), make_b(3), make_f(4), make_d(5), make_ld(6), make_cf(7))
 CONVERT(cl, (cc, cl, ci), make_i(1), make_c(2), make_l(3))
+CONVERT(d, (q, d), make_i(1), make_f(2))
 CONVERT(cq, (cq, q, cq, q), make_i(1), make_c(2), make_d(3), make_ld(4))
 CONVERT(b, (b, b, b, b, b, b), make_c(1), make_i(2), make_d(3), make_ld(4), make_p(5), make_cd(6))
 CONVERT(c, (c, c, s, us, sc), make_i(1), make_l(2), make_x(3), make_i(4), make_u(5))
