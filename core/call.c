@@ -48,10 +48,10 @@ static inline unsigned argument_words(const struct far__site *site)
 	return site->ints + site->vectors * (1u + site->wide) + site->stack / 8;
 }
 
-/* Nothing but integer registers goes in, nothing but registers comes out. */
+/* A message of few words: integer registers alone, in and out. */
 static inline bool is_small(const struct far__call *call)
 {
-	return !(call->site->vectors | call->site->stack) && call->result <= FAR__REGISTERS;
+	return far__is_small(call->site, call->result);
 }
 
 /* --------------------------------------------------------------- begin */
@@ -486,7 +486,9 @@ int far__conclude(const struct far__site *site, uint8_t result, uintptr_t handle
 	}
 	if (result == FAR__MEMORY) {
 		memcpy((void *)registers->gp[0], holds->result, site->result_size);
-		registers->rax = 0;
+	} else if (result <= FAR__INTEGERS) {
+		registers->gp[0] = reply->word[0];
+		registers->gp[1] = reply->word[1];
 	} else {
 		far__unpack_result(registers, reply->word, info >> 8 & 3);
 	}
@@ -570,6 +572,7 @@ static bool pack_arguments(struct far__call *call, const struct far_registers *r
 		packed[i] = 0;
 	memcpy(&m->word[1], packed, FAR_SLOT_ARGUMENTS * sizeof *packed);
 	m->info = far__shape_info(shape);
+	m->few = false;
 	return true;
 }
 
@@ -582,8 +585,10 @@ static bool pack(struct far__call *call, const struct far_registers *registers, 
 	m->word[0] = (uintptr_t)call->function;
 	if (!is_small(call))
 		return place_result(call, holds) && pack_arguments(call, registers, stack, holds, m);
-	far__pack_ints(&m->word[1], site->ints, registers);
+	m->word[1] = site->ints > 0 ? registers->gp[0] : 0;
+	m->word[2] = site->ints > 1 ? registers->gp[1] : 0;
 	m->info = site->ints;
+	m->few = true;
 	return true;
 }
 
@@ -600,7 +605,7 @@ static int invoke(struct far__call *call, struct far_registers *registers, struc
 	}
 	far__lane_ask(&port->lane, ring, position, m);
 	far__port_await(port, ring, position, FAR_FOREVER);
-	far__port_reply(port, ring, position, m);
+	far__port_reply(port, ring, position, m->few, m);
 	int x87 = far__conclude(call->site, call->result, (uintptr_t)call->slave, m, holds, registers);
 
 	far__port_leave(port);

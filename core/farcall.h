@@ -356,7 +356,7 @@ struct far__site {
 	size_t result_size;
 };
 
-enum far__result { FAR__VOID, FAR__REGISTERS, FAR__MEMORY, FAR__X87, FAR__X87_2, FAR__ASK, FAR__ASK_X87 };
+enum far__result { FAR__VOID, FAR__INTEGERS, FAR__REGISTERS, FAR__MEMORY, FAR__X87, FAR__X87_2, FAR__ASK, FAR__ASK_X87 };
 enum far__op { FAR__OP_INVOKE, FAR__OP_SCHEDULE, FAR__OP_THREAD, FAR__OP_WAIT };
 enum far__use { FAR__IN = 1, FAR__OUT = 2, FAR__STRING = 4, FAR__REMOTE = 8, FAR__CONST_CHAR = 16 };
 
@@ -602,7 +602,7 @@ enum { FAR__INTS = 6, FAR__VECTORS = 8 };	/* argument registers */
 	: sizeof(FAR__NOT_VOID(r)) == 0 ? FAR__VOID \
 	: (class) == FAR__T_COMPLEX ? (sizeof(FAR__NOT_VOID(r)) > 16 ? FAR__MEMORY : FAR__REGISTERS) \
 	: FAR__IS_VECTOR(class) ? (sizeof(FAR__NOT_VOID(r)) > 8 ? FAR__REGISTERS : FAR__ASK) \
-	: !FAR__IS_AGGREGATE(class) ? FAR__REGISTERS \
+	: !FAR__IS_AGGREGATE(class) ? ((class) == FAR__T_REAL ? FAR__REGISTERS : FAR__INTEGERS) \
 	: sizeof(FAR__NOT_VOID(r)) > 16 ? FAR__MEMORY \
 	: sizeof(FAR__NOT_VOID(r)) == 16 ? FAR__ASK_X87 : FAR__ASK)
 #define FAR__RESULT(r) FAR__RESULT_(r, FAR__CLASS(*(FAR__NOT_VOID(r) *)0))

@@ -256,6 +256,12 @@ struct far__holds {
 
 void far__holds_release(struct far__holds *holds);
 
+/* Whether a call takes a message of few words: see message.h. */
+static inline bool far__is_small(const struct far__site *site, uint8_t result)
+{
+	return !(site->vectors | site->stack) && site->ints < FAR_FEW_WORDS && result <= FAR__INTEGERS;
+}
+
 /* Why there is no result. Takes what the reply holds. */
 void far__explain(struct far_error *error, const struct far__site *site, uintptr_t handle, const struct far__message *reply);
 
@@ -367,14 +373,14 @@ static inline bool far__port_await(struct far__port *port, const struct far__rin
 	return far__port_await_slowly(port, ring, position, deadline);
 }
 
-/* The reply at @position, or what stands for it when its slave is dead. */
+/* The reply at @position, to a message of few words or not; or what stands for it when its slave is dead. */
 static inline void far__port_reply(const struct far__port *port, const struct far__ring *ring, uint32_t position,
-				   struct far__message *reply)
+				   bool few, struct far__message *reply)
 {
 	if (FAR_UNLIKELY(!far__ring_is_answered(ring, position)))
 		far__reply_of_dead(port->slave, reply);
 	else
-		far__slot_read(far__ring_slot(ring, position), reply);
+		far__slot_read(far__ring_slot(ring, position), reply, few);
 }
 
 /* Let nobody in any more, and wait until all have left: false if not before the deadline. */

@@ -8,8 +8,8 @@
  *
  *	bits 0-2   integer registers        bit  12     look for an x87 result
  *	bits 3-6   vector registers         bit  13     FAR_ON_HEAP
- *	bit  7     they are wide            bits 16-31  stack words, if not on the heap
- *	bits 8-11  al
+ *	bit  7     they are wide            bit  14     not small, whatever the rest
+ *	bits 8-11  al                       bits 16-31  stack words, if not on the heap
  *
  * A reply: info is far__reply_info(); words 0 and 1 are rax and rdx, words 2 to 5
  * xmm0 and xmm1, or the x87 results. Of a raised error, word 0 is
@@ -30,6 +30,7 @@ enum {
 	FAR_WIDE = 1 << 7,
 	FAR_LOOK_FOR_X87 = 1 << 12,
 	FAR_ON_HEAP = 1 << 13,
+	FAR_ANY_RESULT = 1 << 14,
 };
 
 struct far__shape {
@@ -37,13 +38,10 @@ struct far__shape {
 	uint32_t stack_words;
 };
 
-/* A message of integer registers alone has an info below this. */
-enum { FAR_INTS_ONLY = 8 };
-
 static inline uint32_t far__shape_info(struct far__shape s)
 {
 	return s.ints | s.vectors << 3 | s.wide << 7 | s.al << 8 | s.x87 << 12 | s.on_heap << 13 |
-	       (s.on_heap ? 0 : s.stack_words << 16);
+	       FAR_ANY_RESULT | (s.on_heap ? 0 : s.stack_words << 16);
 }
 
 static inline struct far__shape far__shape_of(uint32_t info)
@@ -80,21 +78,15 @@ static inline const uint64_t *far__unpack(const uint64_t *from, const struct far
 	return from;
 }
 
-/* Integer registers alone, as most calls have: no loop that depends on the call. */
-static inline void far__pack_ints(uint64_t *to, unsigned ints, const struct far_registers *r)
-{
-	SHM_UNROLL
-	for (unsigned i = 0; i < FAR_INT_REGISTERS; i++)
-		to[i] = i < ints ? r->gp[i] : 0;
-}
+/*
+ * Most calls have a few integer arguments and an integer result, or none: such a
+ * message is just the function and two words, its info the number of arguments.
+ */
+enum { FAR_SMALL_INTS = FAR_FEW_WORDS - 1 };
 
-static inline void far__unpack_ints(const uint64_t *from, struct far_registers *r)
+static inline bool far__info_is_small(uint32_t info)
 {
-	SHM_UNROLL
-	for (unsigned i = 0; i < FAR_INT_REGISTERS; i++)
-		r->gp[i] = from[i];
-	r->rax = 0;
-	r->x87 = 0;
+	return info <= FAR_SMALL_INTS;
 }
 
 static inline void far__pack_result(uint64_t *word, const struct far_registers *r)
@@ -115,8 +107,7 @@ static inline void far__unpack_result(struct far_registers *r, const uint64_t *w
 
 	r->gp[0] = word[0];
 	r->gp[1] = word[1];
-	v[0] = (struct far_vector){ word[2], word[3] };
-	v[1] = (struct far_vector){ word[4], word[5] };
+	memcpy(v, &word[2], 2 * sizeof *v);
 }
 
 #endif

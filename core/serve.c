@@ -107,19 +107,32 @@ static void read_arguments(const struct far__message *m, const struct far__body 
 	frame->stack_words = shape.stack_words;
 }
 
+static bool has_output(void)
+{
+#ifdef __GLIBC__
+	return stdout->_IO_write_ptr != stdout->_IO_write_base;	/* what __fpending() counts, without a call */
+#else
+	return __fpending(stdout);
+#endif
+}
+
 static void serve_call(struct far__server *server, const struct far__lane *lane, struct far__ring *ring)
 {
 	/* Taken before it runs: it may serve the calls behind it itself. */
 	uint32_t position = ring->position++;
+	const struct far__slot *slot = far__ring_slot(ring, position);
+	bool small = far__info_is_small(far__slot_info(slot));
 	struct far__message m;
 	uint64_t words[FAR_MESSAGE_WORDS];
 	struct far_frame frame;
 	struct far__running running;
 
-	far__slot_read(far__ring_slot(ring, position), &m);
+	far__slot_read(slot, &m, small);
 	frame.function = (const void *)m.word[0];
-	if (m.info < FAR_INTS_ONLY) {
-		far__unpack_ints(&m.word[1], &frame.registers);
+	if (small) {
+		frame.registers.gp[0] = m.word[1];
+		frame.registers.gp[1] = m.word[2];
+		frame.registers.rax = frame.registers.x87 = 0;
 		frame.stack_words = 0;
 	} else {
 		read_arguments(&m, far__ring_body(ring, position), &frame, words);
@@ -129,7 +142,8 @@ static void serve_call(struct far__server *server, const struct far__lane *lane,
 	bool raised = far__run(&frame, &running);
 
 	far__reply_write(&m, &frame, raised ? &running : NULL);
-	if (server->process && __fpending(stdout))
+	m.few = small;
+	if (server->process && has_output())
 		fflush(stdout);
 	far__lane_answer(lane, ring, position, &m);
 }

@@ -275,7 +275,7 @@ void far__task_move(uintptr_t handle, const struct far__port *port, uint32_t pos
 		}
 		if (!atomic_compare_exchange_weak(&t->word, &word, word_of(generation, LOCKED)))
 			continue;
-		far__port_reply(port, &port->lane.queue, position, &t->reply);
+		far__port_reply(port, &port->lane.queue, position, far__is_small(t->site, t->result), &t->reply);
 		if (phase == FORGOTTEN) {
 			conclude_forgotten(t, generation);
 			return;
@@ -380,7 +380,8 @@ int far__task_collect(const struct far__call *call, struct far_registers *regist
 		if (!atomic_compare_exchange_weak(&t->word, &word, word_of(w.generation, LOCKED)))
 			continue;
 		if (phase == RUNNING)
-			far__port_reply(t->port, &t->port->lane.queue, t->position, &t->reply);
+			far__port_reply(t->port, &t->port->lane.queue, t->position, far__is_small(t->site, t->result),
+					&t->reply);
 		int x87 = far__conclude(t->site, t->result, t->handle, &t->reply, &t->holds, registers);
 
 		drop(t, w.generation);

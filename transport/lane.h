@@ -24,7 +24,7 @@
  *	+4 MiB    lane 1's queue ...          15 lanes in all
  *
  * Positions count calls, freely through 2^32; position p uses slot p & mask,
- * whose state says all there is to say:
+ * whose head's state says all there is to say:
  *
  *	2p + 1    asked: the request of p is whole; the slot is the slave's
  *	2p + 2    answered: the reply of p is whole; the slot is the producer's
@@ -59,8 +59,7 @@ enum {
 };
 
 struct far__slot {
-	uint32_t state;
-	uint32_t info;
+	uint64_t head;		/* low half: the state; high half: what the message is */
 	uint64_t word[FAR_SLOT_WORDS];
 };
 
@@ -141,39 +140,59 @@ static inline struct far__body *far__ring_body(const struct far__ring *ring, uin
 
 static inline bool far__ring_is_asked(const struct far__ring *ring, uint32_t position)
 {
-	return shm_load(&far__ring_slot(ring, position)->state) == far__asked(position);
+	return (uint32_t)shm_load64(&far__ring_slot(ring, position)->head) == far__asked(position);
 }
 
 static inline bool far__ring_is_answered(const struct far__ring *ring, uint32_t position)
 {
-	return shm_load(&far__ring_slot(ring, position)->state) == far__answered(position);
+	return (uint32_t)shm_load64(&far__ring_slot(ring, position)->head) == far__answered(position);
 }
 
 /* What a slot carries, on its way in or out. */
 struct far__message {
 	uint32_t info;
+	bool few;		/* no more than FAR_FEW_WORDS are used */
 	uint64_t word[FAR_SLOT_WORDS];
 };
 
+enum { FAR_FEW_WORDS = 3 };
+
 /*
- * Fill a slot and hand it over. All of it is written in one go: the other side
- * is looking at the state meanwhile, and takes the cache line away at each look.
+ * Fill a slot and hand it over: in one go and with as few stores as can be, for
+ * the other side is looking at the head meanwhile, and each look that falls
+ * between two stores takes the cache line away. Words that are not used keep what
+ * an earlier message between the same two sides had there.
  */
 static inline void far__slot_fill(struct far__slot *slot, const struct far__message *m, uint32_t state)
 {
 	SHM_UNROLL
-	for (unsigned i = 0; i < FAR_SLOT_WORDS; i++)
+	for (unsigned i = 0; i < FAR_FEW_WORDS; i++)
 		shm_set64(&slot->word[i], m->word[i]);
-	shm_set(&slot->info, m->info);
-	shm_store(&slot->state, state);
+	if (!m->few) {
+		SHM_UNROLL
+		for (unsigned i = FAR_FEW_WORDS; i < FAR_SLOT_WORDS; i++)
+			shm_set64(&slot->word[i], m->word[i]);
+	}
+	shm_store64(&slot->head, (uint64_t)m->info << 32 | state);
 }
 
 /* What is in a slot that has been handed over. */
-static inline void far__slot_read(const struct far__slot *slot, struct far__message *m)
+static inline uint32_t far__slot_info(const struct far__slot *slot)
 {
-	m->info = shm_peek(&slot->info);
+	return (uint32_t)(shm_peek64(&slot->head) >> 32);
+}
+
+static inline void far__slot_read(const struct far__slot *slot, struct far__message *m, bool few)
+{
+	m->info = far__slot_info(slot);
+	m->few = few;
 	SHM_UNROLL
-	for (unsigned i = 0; i < FAR_SLOT_WORDS; i++)
+	for (unsigned i = 0; i < FAR_FEW_WORDS; i++)
+		m->word[i] = shm_peek64(&slot->word[i]);
+	if (few)
+		return;
+	SHM_UNROLL
+	for (unsigned i = FAR_FEW_WORDS; i < FAR_SLOT_WORDS; i++)
 		m->word[i] = shm_peek64(&slot->word[i]);
 }
 
