@@ -46,7 +46,7 @@
 #define GUARD_SIZE	(64ul << 10)
 
 static bool started;		/* in the master: it was */
-static bool gone;		/* and it is no more */
+static _Atomic bool gone;	/* and it is no more */
 static int bell = -1;		/* in every process of the family */
 static int zygote_fd = -1;	/* in the master: its pidfd */
 static int lifeline = -1;	/* in the master: our end of the socket */
@@ -351,11 +351,10 @@ static void master_hears_of_death(void)
 {
 	siginfo_t info;
 
-	if (gone)
+	if (atomic_exchange(&gone, true))
 		return;
-	gone = true;
 	SYS(waitid, P_PIDFD, zygote_fd, &info, WEXITED | WNOHANG | __WCLONE, NULL);
-	far__park_watch(-1, NULL, NULL);
+	far__park_watch(-1, NULL, master_hears_of_death);
 	far__slaves_gone();
 	far__park_wake(&far__family()->arrivals);
 	/* The kernel woke one sleeper; wake those that watch, too. */

@@ -23,10 +23,11 @@ static enum far__wait backend = FAR_WAIT_FUTEX;
 static const char *reason = "not chosen yet";
 static bool forced;		/* by FARCALL_WAIT: also where a plain futex would do */
 
+/* Any sleeper may find the death, and several at once: each reads these once. */
 static struct {
-	int fd;
-	uint32_t *word;
-	void (*gone)(void);
+	_Atomic int fd;
+	_Atomic(uint32_t *) word;
+	void (*_Atomic gone)(void);
 } watched = { .fd = -1 };
 
 static struct {
@@ -128,12 +129,21 @@ enum far__wait far__park_backend(void)
 
 void far__park_watch(int fd, uint32_t *word, void (*gone)(void))
 {
-	watched.fd = fd;
-	watched.word = word;
 	watched.gone = gone;
+	watched.word = word;
+	watched.fd = fd;
 }
 
 /* ------------------------------------------------------------- sleeping */
+
+/* Whoever did this first may have ended the watching. */
+static void tell_gone(void)
+{
+	void (*gone)(void) = watched.gone;
+
+	if (gone)
+		gone();
+}
 
 /* Each sleeps until something may have happened; how long is the caller's loop's business. */
 
@@ -143,25 +153,26 @@ static void sleep_on_futex(struct far__park *park, uint64_t deadline)
 	struct futex_waitv w[2] = {
 		{ .val = FAR_ON_FUTEX, .uaddr = (uintptr_t)&park->armed, .flags = FUTEX_32 },
 	};
+	uint32_t *life = watched.word;
 
-	if (watched.word) {
-		uint32_t owner = shm_load(watched.word);
+	if (life) {
+		uint32_t owner = shm_load(life);
 
 		if (owner & FUTEX_OWNER_DIED) {
-			watched.gone();
+			tell_gone();
 			return;
 		}
-		w[1] = (struct futex_waitv){ .val = owner, .uaddr = (uintptr_t)watched.word, .flags = FUTEX_32 };
+		w[1] = (struct futex_waitv){ .val = owner, .uaddr = (uintptr_t)life, .flags = FUTEX_32 };
 	}
-	SYS(futex_waitv, w, watched.word ? 2 : 1, 0, deadline == UINT64_MAX ? NULL : &t, CLOCK_MONOTONIC);
-	if (watched.word && shm_load(watched.word) & FUTEX_OWNER_DIED)
-		watched.gone();
+	SYS(futex_waitv, w, life ? 2 : 1, 0, deadline == UINT64_MAX ? NULL : &t, CLOCK_MONOTONIC);
+	if (life && shm_load(life) & FUTEX_OWNER_DIED)
+		tell_gone();
 }
 
 static void sleep_on_bell(uint64_t deadline)
 {
 	if (far__bell_wait(watched.fd, deadline, backend == FAR_WAIT_URING))
-		watched.gone();
+		tell_gone();
 }
 
 /* The plain futex call, for a process that has nothing to watch: most slaves. */
@@ -179,7 +190,7 @@ static bool sleep_in_ring(struct far__park *park, uint64_t deadline)
 	int result = far__uring_sleep(&park->armed, FAR_ON_FUTEX, watched.fd, deadline);
 
 	if (result == FAR_URING_WATCHED)
-		watched.gone();
+		tell_gone();
 	if (result < 0)
 		counters.fallbacks++;
 	return result >= 0;

@@ -71,7 +71,9 @@ enum far__wait far__park_backend(void);
 /*
  * From now on sleepers of this process also end their sleep when @fd becomes
  * readable, or the kernel marks the robust futex @word as its dead owner's; they
- * call @gone then. fd -1: nothing is watched.
+ * call @gone then, several at once perhaps. @fd -1 and @word NULL: nothing is
+ * watched any more; those who are just waking up call the @gone given then, if
+ * it is not NULL.
  */
 void far__park_watch(int fd, uint32_t *word, void (*gone)(void));
 
