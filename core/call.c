@@ -97,7 +97,9 @@ static struct far__ring *choose_ring(const struct far__call *call, struct far__p
 			return &port->lane.call;
 		}
 	}
-	return far__port_need_queue(port, call->site) && free_slot(call, port) ? queue : NULL;
+	if (FAR_UNLIKELY(!port->task) && !far__port_need_queue(port, call->site))
+		return NULL;
+	return free_slot(call, port) ? queue : NULL;
 }
 
 static bool is_myself(uintptr_t handle)

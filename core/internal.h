@@ -147,6 +147,7 @@ struct far__slave {
 	pthread_mutex_t lock;		/* for taking ports */
 	pthread_mutex_t shared;		/* held to use the shared port */
 	uint32_t ports_taken;
+	_Atomic uint32_t visitors;	/* threads that wait for tasks by looking at others' ports */
 	struct far__port port[FAR_LANES];
 };
 
@@ -354,7 +355,7 @@ static inline void far__port_leave(struct far__port *port)
 		pthread_mutex_unlock(&port->slave->shared);
 }
 
-/* The port's queue, made at its first use: false and far_error() if there is no memory. */
+/* Make the queue of a port that has none (no .task): false and far_error() if there is no memory. */
 bool far__port_need_queue(struct far__port *port, const struct far__site *site);
 
 /* Wait until the call at @position is answered (true), or never will be, or the deadline. */
@@ -387,7 +388,10 @@ static inline void far__port_reply(const struct far__port *port, const struct fa
 void far__ports_shut(struct far__slave *slave);
 bool far__ports_idle(struct far__slave *slave, uint64_t deadline);
 
-/* The slave is dead: hand replies over to the tasks that still want them; forget the lanes. */
+/*
+ * The slave is dead: hand replies over to the tasks that still want them, wait
+ * until nobody looks at the lanes any more, and forget them.
+ */
 void far__ports_empty(struct far__slave *slave);
 
 void far__ports_init(void);

@@ -102,8 +102,6 @@ bool far__port_need_queue(struct far__port *port, const struct far__site *site)
 {
 	struct far__slave *slave = port->slave;
 
-	if (port->task)
-		return true;
 	port->task = calloc(slave->queue, sizeof *port->task);
 	int err = port->task ? far__lane_make_queue(&port->lane, slave->number, port->number, slave->queue) : -ENOMEM;
 
@@ -195,6 +193,9 @@ void far__ports_empty(struct far__slave *slave)
 		port->task = NULL;
 		port->open = false;
 	}
+	/* Their tasks have moved, which they see when they look again: see far__task_collect(). */
+	while (atomic_load(&slave->visitors))
+		sched_yield();
 	slave->ports_taken = 0;
 }
 

@@ -294,18 +294,44 @@ struct waiting {
 	uint64_t generation;
 };
 
-/* Would collecting return at once? */
+/*
+ * Would collecting return at once? Looks into the slot of a task that is RUNNING,
+ * so the slave must not be freed meanwhile: the caller is a visitor of it.
+ */
 static bool is_done(void *arg)
 {
 	const struct waiting *w = arg;
 	struct task *t = w->task;
-	uint64_t word = atomic_load_explicit(&t->word, memory_order_acquire);
+	uint64_t word = atomic_load(&t->word);
 	struct far__port *port = atomic_load_explicit(&t->port, memory_order_relaxed);
 	uint32_t position = atomic_load_explicit(&t->position, memory_order_relaxed);
 
 	if (word != word_of(w->generation, RUNNING))
 		return true;
 	return port && (far__ring_is_answered(&port->lane.queue, position) || far__is_dead(port->slave->number));
+}
+
+/*
+ * Visit the slave of a task, so that it is not freed while its lanes are looked
+ * at: count, then look whether the task still is RUNNING. The closer moves all
+ * tasks and then looks at the count; all of it is sequentially consistent, so
+ * either the visitor sees that its task has moved or the closer sees the visitor.
+ * NULL: a task in a thread, which has no slave.
+ */
+static struct far__slave *visit(struct task *t)
+{
+	struct far__port *port = atomic_load_explicit(&t->port, memory_order_relaxed);
+	struct far__slave *slave = port ? port->slave : NULL;
+
+	if (slave)
+		atomic_fetch_add(&slave->visitors, 1);
+	return slave;
+}
+
+static void leave(struct far__slave *slave)
+{
+	if (slave)
+		atomic_fetch_sub(&slave->visitors, 1);
 }
 
 /* Sleep until the task of a thread is done, or the deadline. */
@@ -316,8 +342,7 @@ static void await_thread(struct task *t, uint64_t deadline)
 	SYS(futex, &t->done, FUTEX_WAIT_BITSET_PRIVATE, 0, deadline == FAR_FOREVER ? NULL : &at, 0, FUTEX_BITSET_MATCH_ANY);
 }
 
-/* Wait until the task is done or the deadline: whether it is. */
-static bool await(struct waiting *w, uint64_t deadline)
+static bool await_visiting(struct waiting *w, uint64_t deadline)
 {
 	struct task *t = w->task;
 
@@ -343,10 +368,32 @@ static bool await(struct waiting *w, uint64_t deadline)
 	return true;
 }
 
+/* Wait until the task is done or the deadline: whether it is. */
+static bool await(struct waiting *w, uint64_t deadline)
+{
+	struct far__slave *slave = visit(w->task);
+	bool done = await_visiting(w, deadline);
+
+	leave(slave);
+	return done;
+}
+
 static void no_such_task(const char *function, const struct far__site *site, uintptr_t handle)
 {
 	far__fail(FAR_ETASK, EINVAL, function, site, handle ? "the task was waited for or forgotten before"
 							    : "there is no task: it could not be scheduled");
+}
+
+/* The reply of a LOCKED task from its slot, if it is there, or never will be. */
+static bool take_reply(struct task *t)
+{
+	const struct far__port *port = t->port;
+	const struct far__ring *queue = &port->lane.queue;
+
+	if (!far__ring_is_answered(queue, t->position) && !far__is_dead(port->slave->number))
+		return false;
+	far__port_reply(port, queue, t->position, far__is_small(t->site, t->result), &t->reply);
+	return true;
 }
 
 int far__task_collect(const struct far__call *call, struct far_registers *registers)
@@ -373,15 +420,17 @@ int far__task_collect(const struct far__call *call, struct far_registers *regist
 			sched_yield();
 			continue;
 		}
-		if (phase == RUNNING && !is_done(&w)) {
+		if ((phase == RUNNING && !t->port) ||
+		    !atomic_compare_exchange_weak(&t->word, &word, word_of(w.generation, LOCKED))) {
 			await(&w, FAR_FOREVER);
 			continue;
 		}
-		if (!atomic_compare_exchange_weak(&t->word, &word, word_of(w.generation, LOCKED)))
+		/* LOCKED, its slave cannot be freed, and the slot may be looked at. */
+		if (phase == RUNNING && !take_reply(t)) {
+			atomic_store(&t->word, word_of(w.generation, RUNNING));
+			await(&w, FAR_FOREVER);
 			continue;
-		if (phase == RUNNING)
-			far__port_reply(t->port, &t->port->lane.queue, t->position, far__is_small(t->site, t->result),
-					&t->reply);
+		}
 		int x87 = far__conclude(t->site, t->result, t->handle, &t->reply, &t->holds, registers);
 
 		drop(t, w.generation);
@@ -414,10 +463,14 @@ int far__task_done(uintptr_t task)
 	w.task = find(task, &w.generation);
 	if (!w.task)
 		return 1;
+	struct far__slave *slave = visit(w.task);
+	bool done = is_done(&w);
+
 	/* The slave's own thread runs what it waits for. */
-	if (!is_done(&w) && far__thread.server)
-		await(&w, 0);
-	return is_done(&w);
+	if (!done && far__thread.server)
+		done = await_visiting(&w, 0);
+	leave(slave);
+	return done;
 }
 
 int far__task_forget(uintptr_t task)
