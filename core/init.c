@@ -6,6 +6,7 @@
 
 #include "heap.h"
 #include "internal.h"
+#include "object.h"
 
 unsigned far__self;
 bool far__is_forked;
@@ -75,7 +76,7 @@ int far__ready(const char *function)
 	pthread_mutex_unlock(&lock);
 	if (err)
 		far__fail(err == -EMFILE || err == -ENFILE ? FAR_ELIMIT : FAR_ENOMEM, -err, function, NULL,
-			  "shared memory cannot be set up: %s", strerror(-err));
+			  "shared memory cannot be set up: %s (%s)", strerror(-err), far__object_kind());
 	return err;
 }
 

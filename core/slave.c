@@ -3,7 +3,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -224,22 +223,6 @@ struct far_slave *far__slave_here(const struct far_options *o)
 	return set_up(slave, o);
 }
 
-/* In the slave: its name, packed in two words to need no memory. */
-static void take_name(uint64_t first, uint64_t second)
-{
-	uint64_t name[2] = { first, second };
-
-	prctl(PR_SET_NAME, name);
-}
-
-static void give_name(struct far__slave *slave)
-{
-	uint64_t name[2];
-
-	memcpy(name, slave->name, sizeof name);
-	far_forget(far_schedule((struct far_slave *)atomic_load(&slave->handle), take_name, name[0], name[1]));
-}
-
 struct far_slave *far__slave_process(const struct far_options *o)
 {
 	int err;
@@ -268,7 +251,10 @@ struct far_slave *far__slave_process(const struct far_options *o)
 		far__zygote_kill(number);
 		return NULL;
 	}
-	give_name(slave);
+	uint64_t name[2];
+
+	memcpy(name, slave->name, sizeof name);
+	shm_copy_in(slave->segment->name, name, 2);
 	return set_up(slave, o);
 }
 

@@ -91,8 +91,10 @@ struct far__segment {
 	/* written by the owner, who made the slave */
 	uint64_t ready;			/* lanes to listen to, a bit each, and in the upper half those with a queue */
 	uint32_t stop;			/* the slave shall end when it has nothing queued */
+	uint32_t unused1;
+	uint64_t name[2];		/* for the slave to take, before its first lane is ready */
 	struct far__park control;	/* where those sleep who wait for the slave's end */
-	uint32_t unused1[11];
+	uint32_t unused2[6];
 
 	struct far__lane_head lane[FAR_LANES];
 	struct far__slot call[FAR_LANES];
