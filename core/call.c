@@ -671,6 +671,40 @@ static int refused(struct far__call *call, struct far_registers *registers)
 	return far__no_result(call->site, call->result, registers);
 }
 
+/*
+ * What make() does for most calls, in one piece: a few integers, waited for, to
+ * the slave that this thread called last, with nothing queued. False if it is not
+ * such a call, with nothing done.
+ */
+static bool invoke_quickly(struct far__call *call, struct far_registers *registers)
+{
+	const struct far__thread *thread = &far__thread;
+	struct far__port *port = thread->last_port;
+
+	if (!port || thread->last_handle != (uintptr_t)call->slave || port->queued || port->shared || !is_small(call) ||
+	    !far__image_is_common(call->function))
+		return false;
+	if (FAR_UNLIKELY(!far__port_enter(port, thread->last_handle) || is_myself(thread->last_handle))) {
+		far__port_leave(port);
+		return false;
+	}
+	struct far__ring *ring = &port->lane.call;
+	uint32_t position = ring->position++;
+	struct far__message m = { .info = call->site->ints, .few = true };
+
+	m.word[0] = (uintptr_t)call->function;
+	m.word[1] = call->site->ints > 0 ? registers->gp[0] : 0;
+	m.word[2] = call->site->ints > 1 ? registers->gp[1] : 0;
+	far__lane_ask(&port->lane, ring, position, &m);
+	far__port_await(port, ring, position, FAR_FOREVER);
+	far__port_reply(port, ring, position, true, &m);
+	struct far__holds nothing = { 0 };
+
+	far__conclude(call->site, call->result, thread->last_handle, &m, &nothing, registers);
+	far__port_leave(port);
+	return true;
+}
+
 static int make(struct far__call *call, struct far_registers *registers, const uint64_t *stack)
 {
 	if (!call->begun && !begin(call))
@@ -700,6 +734,8 @@ static int make(struct far__call *call, struct far_registers *registers, const u
 
 int far__dispatch(struct far__call *call, struct far_registers *registers, const uint64_t *stack)
 {
+	if (call->op == FAR__OP_INVOKE && !call->begun && invoke_quickly(call, registers))
+		return call->jump ? FAR_JUMP : 0;
 	int x87 = call->op == FAR__OP_WAIT ? far__task_collect(call, registers) : make(call, registers, stack);
 
 	return call->jump ? FAR_JUMP : x87;

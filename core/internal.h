@@ -167,6 +167,8 @@ struct far__server {
 	struct far__lane lane[FAR_LANES];
 	struct far__spin spin;
 	pthread_t thread;
+	int *errnum;			/* its errno */
+	int patience;			/* pauses to make before looking for the next call */
 };
 
 /* What a call that is being made hangs on, for far_raise(). */
@@ -299,7 +301,8 @@ unsigned far__server_step(struct far__server *server);
 unsigned far__server_wait(struct far__server *server, uint64_t deadline);
 
 /* The reply to a call that returned or, if @raised, was cut short. */
-void far__reply_write(struct far__message *reply, const struct far_frame *frame, const struct far__running *raised);
+void far__reply_write(struct far__message *reply, const struct far_frame *frame, const struct far__running *raised,
+		      int errnum);
 
 /* Make a call in @frame; true when far_raise() cut it short, with *running telling. */
 bool far__run(struct far_frame *frame, struct far__running *running);

@@ -142,6 +142,7 @@ static void *thread_main(void *arg)
 	struct far__server *server = arg;
 
 	server->thread = pthread_self();
+	server->errnum = &errno;
 	far__thread.server = server;
 	far__thread_known();
 	pthread_cleanup_push(thread_ends, server);

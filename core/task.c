@@ -28,15 +28,17 @@
 
 enum phase { FREE, RUNNING, LOCKED, MOVED, FORGOTTEN };
 
+/* The first cache line is all that most tasks touch. */
 struct task {
-	_Atomic uint64_t word;		/* generation << 8 | phase */
+	_Alignas(64) _Atomic uint64_t word;	/* generation << 8 | phase */
 	_Atomic(struct far__port *) port;	/* NULL: in a thread of its own */
-	_Atomic uint32_t position;
-	_Atomic uint32_t done;		/* a futex word, of a task in a thread */
 	_Atomic uintptr_t handle;	/* the slave's */
 	const struct far__site *site;
-	uint8_t result;
+	_Atomic uint32_t position;
+	_Atomic uint32_t done;		/* a futex word, of a task in a thread */
 	uint32_t index, next_free;
+	uint8_t result;
+	bool holding;			/* .holds has anything in it */
 	struct far__holds holds;
 	struct far__message reply;	/* once MOVED */
 };
@@ -85,10 +87,11 @@ static struct task *find(uintptr_t handle, uint64_t *generation)
 static bool more_records(void)
 {
 	uint32_t made = table.made;
-	struct task *block = made / BLOCK < BLOCKS ? calloc(BLOCK, sizeof *block) : NULL;
+	struct task *block = made / BLOCK < BLOCKS ? aligned_alloc(_Alignof(struct task), BLOCK * sizeof *block) : NULL;
 
 	if (!block)
 		return false;
+	memset(block, 0, BLOCK * sizeof *block);
 	for (uint32_t i = 0; i < BLOCK; i++) {
 		block[i].index = made + i;
 		block[i].word = word_of(1, FREE);
@@ -146,10 +149,8 @@ void far__tasks_thread_end(void)
 /* A LOCKED record ends: its generation too. */
 static void drop(struct task *t, uint64_t generation)
 {
-	if (t->holds.buffers) {
+	if (FAR_UNLIKELY(t->holding))
 		free(t->holds.buffers);
-		t->holds.buffers = NULL;
-	}
 	atomic_store_explicit(&t->word, word_of((generation + 1) & 0xffffffff, FREE), memory_order_release);
 	t->next_free = kept;
 	kept = t->index + 1;
@@ -179,9 +180,12 @@ static struct task *new_task(const struct far__call *call, struct far__holds *ho
 	}
 	t->site = call->site;
 	t->result = call->result;
-	t->holds = *holds;
-	t->holds.buffers = buffers;
-	t->done = 0;
+	t->holding = holds->nbuffers || holds->arguments || holds->result;
+	if (FAR_UNLIKELY(t->holding)) {
+		t->holds = *holds;
+		t->holds.buffers = buffers;
+	}
+	atomic_store_explicit(&t->done, 0, memory_order_relaxed);
 	atomic_store_explicit(&t->handle, (uintptr_t)call->slave, memory_order_relaxed);
 	return t;
 }
@@ -254,7 +258,8 @@ static void conclude_forgotten(struct task *t, uint64_t generation)
 		far__explain(&error, t->site, t->handle, &t->reply);
 		far__complain(error.message);
 	}
-	far__holds_release(&t->holds);
+	if (t->holding)
+		far__holds_release(&t->holds);
 	drop(t, generation);
 }
 
@@ -280,7 +285,7 @@ void far__task_move(uintptr_t handle, const struct far__port *port, uint32_t pos
 			conclude_forgotten(t, generation);
 			return;
 		}
-		if (!save_body(&t->holds, t->site->result_size))
+		if (FAR_UNLIKELY(t->holding) && !save_body(&t->holds, t->site->result_size))
 			t->reply.info = far__reply_info(FAR_LOST, 0, 0);
 		atomic_store_explicit(&t->word, word_of(generation, MOVED), memory_order_release);
 		return;
@@ -431,7 +436,9 @@ int far__task_collect(const struct far__call *call, struct far_registers *regist
 			await(&w, FAR_FOREVER);
 			continue;
 		}
-		int x87 = far__conclude(t->site, t->result, t->handle, &t->reply, &t->holds, registers);
+		struct far__holds nothing = { 0 };
+		int x87 = far__conclude(t->site, t->result, t->handle, &t->reply, FAR_UNLIKELY(t->holding) ? &t->holds : &nothing,
+					registers);
 
 		drop(t, w.generation);
 		return x87;
@@ -548,7 +555,7 @@ static void *run_thread(void *arg)
 	errno = 0;
 	bool raised = far__run(&start->frame, &running);
 
-	far__reply_write(&start->reply, &start->frame, raised ? &running : NULL);
+	far__reply_write(&start->reply, &start->frame, raised ? &running : NULL, errno);
 	pthread_cleanup_pop(1);
 	return NULL;
 }
@@ -595,7 +602,8 @@ uintptr_t far__task_thread(const struct far__call *call, const struct far_regist
 	if (!err)
 		return handle;
 	far__fail(FAR_ELIMIT, err, call->site->function, call->site, "no thread can be started: %s", strerror(err));
-	far__holds_release(&t->holds);
+	if (t->holding)
+		far__holds_release(&t->holds);
 	drop(t, start->generation);
 	free(start);
 	return 0;
