@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "heap.h"
 #include "internal.h"
@@ -139,7 +140,7 @@ static bool begin(struct far__call *call)
 {
 	call->begun = true;
 	if (call->op == FAR__OP_THREAD)
-		return true;
+		return far__ready(call->site->function) == 0;
 	if (FAR_UNLIKELY(call->op == FAR__OP_INVOKE && is_myself((uintptr_t)call->slave))) {
 		call->in_place = true;
 		return true;
@@ -361,7 +362,7 @@ int far__fd(struct far__call *call, int fd)
 			result = (int)SYS(fcntl, fd, F_DUPFD_CLOEXEC, 3);
 		else
 			result = far__mail_fd(call->slave, fd);
-		if (result < 0 && far__failed && far__failure()->code == FAR_EDIED) {
+		if (result == -EOWNERDEAD) {	/* the slave is, and has said so */
 			call->begun = call->failed = true;
 			return -1;
 		}
@@ -370,8 +371,32 @@ int far__fd(struct far__call *call, int fd)
 		far__fail(result == -EMFILE || result == -ENFILE ? FAR_ELIMIT : FAR_EINVAL, -result,
 			  "far_fd", NULL, "descriptor %d cannot be passed: %s", fd, strerror(-result));
 		call->begun = call->failed = true;
+		return result;
 	}
+	call->buffers[call->nbuffers++] = (struct far__buffer){ .size = (size_t)result, .use = FAR_PASSED_FD };
 	return result;
+}
+
+/* Descriptors that were passed for a call that will not be made. The error stays. */
+static void take_fds_back(struct far__call *call)
+{
+	struct far_error error = *far_error();
+
+	for (unsigned i = 0; i < call->nbuffers; i++) {
+		int fd = (int)call->buffers[i].size;
+
+		if (!(call->buffers[i].use & FAR_PASSED_FD))
+			continue;
+		call->buffers[i].use = 0;
+		struct far__slave *slave = call->op == FAR__OP_THREAD ? NULL : far__slave_by_number(far__handle_number((uintptr_t)call->slave));
+
+		if (slave && slave->kind == FAR_PROCESS)
+			far_invoke(call->slave, close, fd);
+		else
+			SYS(close, fd);
+	}
+	far_error();
+	far__fail_with(&error);
 }
 
 /* ------------------------------------------------------------ the reply */
@@ -417,7 +442,7 @@ void far__reply_of_dead(const struct far__slave *slave, struct far__message *rep
 	*reply = (struct far__message){ .info = far__reply_info(FAR_DIED, 0, 0) };
 	reply->word[0] = shm_load(&m->status);
 	reply->word[1] = !shm_load(&m->pid);
-	if (slave->kind == FAR_PROCESS ? shm_load(&slave->segment->stop) && !reply->word[0]
+	if (slave->kind == FAR_PROCESS ? shm_load(&slave->segment->stop) == FAR_STOPPED && !reply->word[0]
 				       : shm_load(&slave->segment->stop))
 		reply->info = far__reply_info(FAR_NOT_RUN, 0, 0);
 }
@@ -664,10 +689,12 @@ static int refused(struct far__call *call, struct far_registers *registers)
 
 	for (unsigned i = 0; i < holds.nbuffers; i++)
 		if (!holds.buffers[i].there)
-			holds.buffers[i].use = 0;
+			holds.buffers[i].use &= FAR_PASSED_FD;
 	far__holds_release(&holds);
 	if (call->port)
 		far__port_leave(call->port);
+	if (call->nbuffers && far__failed)
+		take_fds_back(call);
 	return far__no_result(call->site, call->result, registers);
 }
 

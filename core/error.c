@@ -98,6 +98,7 @@ void far__error_fill(struct far_error *e, int code, int errnum, const char *func
 void far__fail_with(const struct far_error *e)
 {
 	print_unseen();
+	far__thread_known();	/* whose end prints it, if nobody has seen it by then */
 	error = *e;
 	far__failed = true;
 	seen = false;

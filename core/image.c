@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -233,7 +234,11 @@ void *far__image_function(const struct far__call *call)
 			  "%p is no function of the program or of a library", call->function);
 		return NULL;
 	}
-	there = far_invoke(call->slave, load, far_str(map->l_name), (uintptr_t)call->function - map->l_addr);
+	/* The slave may be in another folder. */
+	char path[PATH_MAX];
+	const char *name = realpath(map->l_name, path) ? path : map->l_name;
+
+	there = far_invoke(call->slave, load, far_str(name), (uintptr_t)call->function - map->l_addr);
 	if (far__failed) {
 		struct far_error e = *far_error();
 

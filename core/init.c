@@ -23,6 +23,8 @@ static void in_forked_child(void)
 	/* Of slave processes too; they call far__now_a_slave(). */
 	far__is_forked = true;
 	far__thread.last_handle = 0;
+	far__thread.server = NULL;
+	far__error_forked();
 	far__park_forked();
 	pthread_mutex_init(&lock, NULL);
 }
@@ -37,8 +39,10 @@ static uint32_t spares_wanted(void)
 
 static int start_family(void)
 {
-	int err = far__space_map();
+	int err = far__park_init();
 
+	if (!err)
+		err = far__space_map();
 	if (!err)
 		err = far__space_commit(0, 0, sizeof(struct far__family));
 	if (!err)
@@ -49,7 +53,6 @@ static int start_family(void)
 		shm_set(&far__member(n)->owner, FAR_NOBODY);
 	shm_store(&far__member(0)->state, FAR_ALIVE);
 	shm_set(&far__family()->spares, spares_wanted());
-	far__park_init();
 	far__spin_init();
 	far__ports_init();
 	far__image_learn();
@@ -149,4 +152,5 @@ int far_init(void)
 void far__now_a_slave(void)
 {
 	far__is_forked = false;
+	processes = STARTED;	/* in the zygote it was still being started */
 }

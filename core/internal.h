@@ -51,8 +51,8 @@ struct far__member {
 	uint32_t generation;	/* how many slaves have had this number */
 	uint32_t pid;		/* of a slave process; 0 for a thread */
 	uint32_t status;	/* how it ended, as wait() gives it */
-	uint32_t waiting;	/* threads of it that wait for an arrival */
-	uint32_t unused[2];
+	uint32_t waiting;	/* threads of it that wait for an arrival ... */
+	struct far__park arrivals;	/* ... sleep here: a park of their own, for a bell is a process's */
 };
 
 /*
@@ -63,8 +63,7 @@ struct far__family {
 	uint32_t life;			/* the zygote's thread id; the kernel marks it when it dies */
 	uint32_t spares;		/* how many slave processes to keep in stock */
 	uint32_t stock[FAR_STOCK_MAX];	/* those that nobody owns: a number each, or 0 */
-	struct far__park arrivals;	/* where those sleep who wait for one */
-	uint32_t waiting;		/* how many threads do */
+	uint32_t waiting;		/* how many threads wait for one */
 	uint32_t refusals;		/* counts the slaves that could not be made ... */
 	uint32_t refusal;		/* ... and why the last could not, an errno */
 	uint32_t last;			/* the number last taken */
@@ -246,7 +245,7 @@ static inline uint32_t far__reply_info(enum far__outcome outcome, unsigned x87, 
 }
 
 /* In far__buffer.use: where its copy lies, if not in the body of the slot. */
-enum { FAR_COPY_ON_HEAP = 0x80, FAR_COPY_PRIVATE = 0x40 };
+enum { FAR_COPY_ON_HEAP = 0x80, FAR_COPY_PRIVATE = 0x40, FAR_PASSED_FD = 0x20 };	/* the last: .size is the descriptor there */
 
 /* What a call holds in shared memory until its reply is collected. */
 struct far__holds {

@@ -7,6 +7,7 @@
 #include "mail.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -92,7 +93,7 @@ static int send_fd(uint32_t number, uint64_t secret, int fd)
 	return n < 0 ? (int)n : 0;
 }
 
-int far__mail_fd(struct far_slave *slave, int fd)
+static int mail(struct far_slave *slave, int fd)
 {
 	uint64_t secret;
 	uint32_t number = far_invoke(slave, open_mailbox);
@@ -110,4 +111,19 @@ int far__mail_fd(struct far_slave *slave, int fd)
 	int there = far_invoke(slave, take_fd, secret);
 
 	return far__failed ? -EOWNERDEAD : there;
+}
+
+int far__mail_fd(struct far_slave *slave, int fd)
+{
+	/* One at a time: the slave takes what lies in its mailbox for its caller's, or nobody's. */
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	/* Now: the socket it is sent by could have the number of one that is closed. */
+	int err = (int)SYS(fcntl, fd, F_GETFD, 0);
+
+	if (err < 0)
+		return err;
+	pthread_mutex_lock(&lock);
+	err = mail(slave, fd);
+	pthread_mutex_unlock(&lock);
+	return err;
 }

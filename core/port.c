@@ -12,6 +12,7 @@ __thread struct far__thread far__thread;
 
 bool far__closer_makes_barrier;
 static pthread_key_t thread_key;
+static bool have_key;
 
 uint64_t far__deadline(int timeout_ms)
 {
@@ -47,13 +48,13 @@ static void thread_ends(void *unused)
 
 void far__ports_init(void)
 {
-	pthread_key_create(&thread_key, thread_ends);
+	have_key = !pthread_key_create(&thread_key, thread_ends);
 	far__closer_makes_barrier = SYS(membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
 }
 
 void far__thread_known(void)
 {
-	if (far__thread.known)
+	if (far__thread.known || !have_key)
 		return;
 	far__thread.known = true;
 	pthread_setspecific(thread_key, &far__thread);

@@ -310,7 +310,7 @@ static bool is_dead(void *arg)
 
 static void say_stop(struct far__slave *slave)
 {
-	shm_store(&slave->segment->stop, 1);
+	shm_cas(&slave->segment->stop, 0, FAR_STOP);
 	far__park_wake(&slave->segment->slave);
 }
 
@@ -337,7 +337,7 @@ static int close_process(struct far__slave *slave, uint64_t deadline)
 	}
 	struct far__message reply;
 
-	if (!result && shm_load(&far__member(number)->status)) {
+	if (!result && (shm_load(&far__member(number)->status) || shm_load(&slave->segment->stop) != FAR_STOPPED)) {
 		static const struct far__site site = { .function = "far_slave_close" };
 		struct far_error error;
 
@@ -369,6 +369,8 @@ static int close_thread(struct far__slave *slave, uint64_t deadline)
 		far__ports_empty(slave);
 		return too_slow(slave, "left to itself");
 	}
+	/* Who had entered a port may have asked when nobody looked any more: that call is refused now. */
+	far__member_dead(slave->number, 0);
 	far__ports_idle(slave, FAR_FOREVER);
 	unmake_local(slave);
 	return 0;

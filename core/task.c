@@ -77,7 +77,7 @@ static struct task *find(uintptr_t handle, uint64_t *generation)
 	uint32_t index = (uint32_t)(handle & 0xffffff) - 1;
 
 	*generation = handle >> 24;
-	if (!handle || index >= atomic_load_explicit(&table.made, memory_order_acquire))
+	if (!handle || FAR_UNLIKELY(far__is_forked) || index >= atomic_load_explicit(&table.made, memory_order_acquire))
 		return NULL;
 	return task_at(index);
 }
@@ -385,6 +385,8 @@ static bool await(struct waiting *w, uint64_t deadline)
 
 static void no_such_task(const char *function, const struct far__site *site, uintptr_t handle)
 {
+	if (far__is_forked && far__ready(function))
+		return;
 	far__fail(FAR_ETASK, EINVAL, function, site, handle ? "the task was waited for or forgotten before"
 							    : "there is no task: it could not be scheduled");
 }

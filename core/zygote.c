@@ -56,6 +56,7 @@ static struct {
 	int master_socket, master_fd, signals;
 	pid_t self;
 	sigset_t mask;			/* the program's own, for the slaves */
+	struct sigaction child;		/* so is this, of SIGCHLD */
 	pid_t pid[FAR_SLAVES_MAX];
 	unsigned highest;		/* number with a pid */
 } z;
@@ -77,6 +78,7 @@ static void serve(void *arg)
 	far__thread.server = &server;
 	far__slave_myself(&server);
 	far__server_loop(&server);
+	shm_store(&server.segment->stop, FAR_STOPPED);
 	exit(0);
 }
 
@@ -116,6 +118,7 @@ static _Noreturn void become_slave(unsigned number)
 
 	if (!stack)
 		_exit(1);
+	sigaction(SIGCHLD, &z.child, NULL);
 	sigprocmask(SIG_SETMASK, &z.mask, NULL);
 	if (__sanitizer_start_switch_fiber)
 		__sanitizer_start_switch_fiber(NULL, stack, size);
@@ -134,6 +137,15 @@ static unsigned in_stock(void)
 	return n;
 }
 
+/* Whoever waits for a slave looks again. */
+static void tell_waiting(void)
+{
+	shm_fence();	/* partner: S2 of the sleeper, which says that it waits before it looks */
+	for (unsigned n = 0; n <= z.highest; n++)
+		if (shm_load(&far__member(n)->waiting))
+			far__park_wake(&far__member(n)->arrivals);
+}
+
 static void put_in_stock(unsigned number)
 {
 	struct far__family *family = far__family();
@@ -141,7 +153,7 @@ static void put_in_stock(unsigned number)
 	for (unsigned i = 0; i < FAR_STOCK_MAX; i++)
 		if (shm_cas(&family->stock[i], 0, number))
 			break;
-	far__park_wake(&family->arrivals);
+	tell_waiting();
 }
 
 /* Fork one slave: 0 or -errno. */
@@ -185,7 +197,7 @@ static void refill(unsigned spares)
 			continue;
 		shm_set(&family->refusal, (uint32_t)-err);
 		shm_add(&family->refusals, 1);
-		far__park_wake(&family->arrivals);
+		tell_waiting();
 		break;
 	}
 }
@@ -335,6 +347,8 @@ static _Noreturn void zygote(pid_t master, const sigset_t *mask)
 		_exit(1);
 	setpgid(0, 0);
 	prctl(PR_SET_NAME, "farcall-zygote");
+	/* A program that ignores it would have the kernel reap our slaves. */
+	sigaction(SIGCHLD, &(struct sigaction){ .sa_handler = SIG_DFL }, &z.child);
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
 	z.signals = far__fd_above_stdio(signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
@@ -356,7 +370,7 @@ static void master_hears_of_death(void)
 	SYS(waitid, P_PIDFD, zygote_fd, &info, WEXITED | WNOHANG | __WCLONE, NULL);
 	far__park_watch(-1, NULL, master_hears_of_death);
 	far__slaves_gone();
-	far__park_wake(&far__family()->arrivals);
+	far__park_wake(&far__member(0)->arrivals);
 	/* The kernel woke one sleeper; wake those that watch, too. */
 	SYS(futex, &far__family()->life, FUTEX_WAKE, INT32_MAX);
 }
@@ -460,7 +474,8 @@ unsigned far__zygote_take(int *err)
 
 	for (;;) {
 		struct arrival a = { shm_load(&family->refusals) };
-		unsigned number = take_from_stock();
+		/* Slaves that died with it may still be in stock. */
+		unsigned number = far__zygote_alive() ? take_from_stock() : 0;
 
 		if (number) {
 			if (shm_peek(&family->spares))
@@ -475,7 +490,7 @@ unsigned far__zygote_take(int *err)
 		shm_add(&far__member(far__self)->waiting, 1);
 		shm_add(&family->waiting, 1);
 		ring();
-		far__park_sleep(&family->arrivals, arrived, &a, FAR_FOREVER);
+		far__park_sleep(&far__member(far__self)->arrivals, arrived, &a, FAR_FOREVER);
 		shm_add(&family->waiting, -1u);
 		shm_add(&far__member(far__self)->waiting, -1u);
 		if (!in_stock() && shm_load(&family->refusals) != a.refusals) {

@@ -57,6 +57,12 @@ static inline uint32_t shm_add(uint32_t *p, uint32_t v)
 	return __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL);
 }
 
+static inline uint32_t shm_or(uint32_t *p, uint32_t bits)
+{
+	far__touch();
+	return __atomic_fetch_or(p, bits, __ATOMIC_ACQ_REL);
+}
+
 /* Change *p from @old to @new; false if it was something else. */
 static inline _Bool shm_cas(uint32_t *p, uint32_t old, uint32_t new)
 {

@@ -251,23 +251,34 @@ static uint32_t claim_between(uint32_t from, uint32_t to, uint32_t n)
 	return 0;
 }
 
-/* The same beyond what was ever used. */
+/* How many units right below @end are free, up to @most. */
+static uint32_t free_below(uint32_t end, uint32_t most)
+{
+	uint32_t n = 0;
+
+	while (n < most && end - n > 1 && KIND(shm_load64(&state[end - n - 1])) == FREE)
+		n++;
+	return n;
+}
+
+/* The same beyond what was ever used, or half beyond. */
 static uint32_t claim_fresh(uint32_t n, int *err)
 {
 	for (;;) {
 		uint32_t top = shm_load(&head->top), taken;
+		uint32_t first = top - free_below(top, n - 1);
 
-		if (n > units - top) {
+		if (n > units - first) {
 			*err = -ENOMEM;
 			return 0;
 		}
-		*err = describe(top + n);
+		*err = describe(first + n);
 		if (*err)
 			return 0;
-		if (!shm_cas(&head->top, top, top + n))
+		if (!shm_cas(&head->top, top, first + n))
 			continue;
-		if (claim(top, n, &taken))
-			return top;
+		if (claim(first, n, &taken))
+			return first;
 	}
 }
 
@@ -397,6 +408,42 @@ static uint32_t make_unit(unsigned class, int *err)
 	return unit;
 }
 
+/* If nothing of a unit is in use, make it free. */
+static void retire(uint32_t unit, unsigned class)
+{
+	unsigned w, words = words_of(class);
+
+	/* Again after a vain try: what was freed meanwhile was not retired, for the try was in its way. */
+	while (shm_load64(&state[unit]) == STATE(SMALL, 0, class)) {
+		for (w = 0; w < words; w++)
+			if (shm_load64(&map[unit][w]) != absent_bits(class, w))
+				return;
+		for (w = 0; w < words; w++)
+			if (!shm_cas64(&map[unit][w], absent_bits(class, w), ~0ul))
+				break;
+		if (w == words && shm_cas64(&state[unit], STATE(SMALL, 0, class), STATE(CLAIMED, self, 0))) {
+			release(unit, 1);
+			return;
+		}
+		while (w--)
+			shm_and64(&map[unit][w], absent_bits(class, w));
+	}
+}
+
+/*
+ * From now on look into @unit first. The unit of which that was true was not
+ * retired when it became empty: look whether it has. (Here the hint is set and
+ * then the map is read, in far__heap_free() the other way round: one of both
+ * retires it.)
+ */
+static void set_class_hint(unsigned class, uint32_t unit)
+{
+	uint32_t before = shm_swap(&head->class_hint[class], unit);
+
+	if (before && before != unit)
+		retire(before, class);
+}
+
 /* Look for room in the units of a class that are near the place last looked at. */
 static void *take_nearby(unsigned class)
 {
@@ -436,29 +483,10 @@ static void *alloc_small(unsigned class, int *err)
 		if (!unit)
 			return NULL;
 		my_unit[class] = unit;
-		shm_set(&head->class_hint[class], unit);
+		set_class_hint(class, unit);
 		block = take_block(unit, class);
 	}
 	return block;
-}
-
-/* If nothing of a unit is in use, make it free. */
-static void retire(uint32_t unit, unsigned class)
-{
-	unsigned w, words = words_of(class);
-
-	for (w = 0; w < words; w++)
-		if (shm_load64(&map[unit][w]) != absent_bits(class, w))
-			return;
-	for (w = 0; w < words; w++)
-		if (!shm_cas64(&map[unit][w], absent_bits(class, w), ~0ul))
-			break;
-	if (w == words && shm_cas64(&state[unit], STATE(SMALL, 0, class), STATE(CLAIMED, self, 0))) {
-		release(unit, 1);
-		return;
-	}
-	while (w--)
-		shm_and64(&map[unit][w], absent_bits(class, w));
 }
 
 /* ----------------------------------------------------------- the face */
@@ -527,7 +555,7 @@ int far__heap_free(void *block)
 		if ((before & ~bit) == absent_bits(class, i / 64))
 			retire(unit, class);
 		else if (before == ~0ul)
-			shm_set(&head->class_hint[class], unit);
+			set_class_hint(class, unit);
 	}
 	return 0;
 }

@@ -20,7 +20,7 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int bell_fd = -1;	/* ours to wait at */
 static _Atomic uint32_t bell_number;
-static _Atomic int sender = -1;	/* to ring others with */
+static int sender = -1;	/* to ring others with; shared by the family */
 
 static _Atomic uint32_t heard;	/* a futex word, process-private */
 static _Atomic uint32_t led;	/* 1 while a thread waits for the socket */
@@ -94,8 +94,15 @@ uint32_t far__bell_seen(void)
 	return heard;
 }
 
-static void announce(void)
+/*
+ * Stop leading. Whoever sees the first count cannot lead yet, and may go to sleep
+ * as a follower of nobody; the second count keeps it from that. Whoever leads next
+ * knows by the first that the socket was drained of rings it has not seen.
+ */
+static void resign(void)
 {
+	heard++;
+	led = 0;
 	heard++;
 	SYS(futex, &heard, FUTEX_WAKE_PRIVATE, INT_MAX);
 }
@@ -123,10 +130,12 @@ static bool poll_both(int fd, uint64_t deadline)
 	return p[1].revents != 0;
 }
 
-bool far__bell_wait(int fd, uint64_t deadline, bool uring)
+bool far__bell_wait(uint32_t seen, int fd, uint64_t deadline, bool uring)
 {
-	uint32_t seen = heard, nobody = 0;
+	uint32_t nobody = 0;
 
+	if (heard != seen)
+		return false;
 	if (!atomic_compare_exchange_strong(&led, &nobody, 1)) {
 		struct timespec t = { (time_t)(deadline / 1000000000), (long)(deadline % 1000000000) };
 
@@ -134,30 +143,32 @@ bool far__bell_wait(int fd, uint64_t deadline, bool uring)
 		    FUTEX_BITSET_MATCH_ANY);
 		return false;
 	}
-	int result = uring ? far__uring_poll(bell_fd, fd, deadline) : -ENOSYS;
-	bool other = result < 0 ? poll_both(fd, deadline) : result == FAR_URING_WATCHED;
+	bool other = false;
 
-	drain();
-	led = 0;
-	announce();	/* whether it rang or the leader just leaves: let another lead */
+	if (heard == seen) {
+		int result = uring ? far__uring_poll(bell_fd, fd, deadline) : -ENOSYS;
+
+		other = result < 0 ? poll_both(fd, deadline) : result == FAR_URING_WATCHED;
+		drain();
+	}
+	resign();
 	return other;
+}
+
+int far__bell_prepare(void)
+{
+	if (sender < 0)
+		sender = datagram_socket();
+	return sender < 0 ? sender : 0;
 }
 
 void far__bell_ring(uint32_t bell)
 {
 	struct sockaddr_un a;
 	unsigned length = far__bell_address(bell, &a);
-	int fd = sender;
 
-	if (fd < 0) {
-		pthread_mutex_lock(&lock);
-		if (sender < 0)
-			sender = datagram_socket();
-		fd = sender;
-		pthread_mutex_unlock(&lock);
-	}
 	/* A full queue has woken it already; a missing one is a dead process. */
-	SYS(sendto, fd, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL, &a, length);
+	SYS(sendto, sender, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL, &a, length);
 }
 
 void far__bell_forked(void)
@@ -165,10 +176,7 @@ void far__bell_forked(void)
 	pthread_mutex_init(&lock, NULL);
 	if (bell_fd >= 0)
 		SYS(close, bell_fd);
-	if (sender >= 0)
-		SYS(close, sender);
 	bell_fd = -1;
-	sender = -1;
 	bell_number = 0;
 	led = 0;
 }

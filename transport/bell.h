@@ -18,17 +18,19 @@
 /* This process's bell, made at the first call; 0 if none can be had. */
 uint32_t far__bell(void);
 
-/*
- * How often it was heard. Read it before you arm: if it has changed when you
- * want to sleep, look again instead.
- */
+/* A count of the times that somebody stopped listening to it. Read it before you arm. */
 uint32_t far__bell_seen(void);
+
+/* Before the first fork: the socket that this process and those forked from it ring with. 0 or -errno. */
+int far__bell_prepare(void);
 
 /*
  * Sleep until the bell rings, @fd (or -1) is readable, or the @deadline in ns
- * has passed; may return early. True if it was @fd. @uring: wait in an io_uring.
+ * has passed; may return early, and does if far__bell_seen() is not @seen any
+ * more: your ring may be among those that were heard since. True if it was @fd.
+ * @uring: wait in an io_uring.
  */
-bool far__bell_wait(int fd, uint64_t deadline, bool uring);
+bool far__bell_wait(uint32_t seen, int fd, uint64_t deadline, bool uring);
 
 void far__bell_ring(uint32_t bell);
 

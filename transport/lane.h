@@ -82,6 +82,9 @@ struct far__lane_head {
 	uint32_t unused[13];
 };
 
+/* What segment->stop may be. */
+enum { FAR_STOP = 1, FAR_STOPPED };	/* the slave shall end; it did, with nothing queued */
+
 /* The segment's head. Each group of words that one side writes has its own cache lines. */
 struct far__segment {
 	/* written by the slave */

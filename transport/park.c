@@ -19,6 +19,8 @@
 #define SYS_futex_waitv 449	/* every architecture but alpha */
 #endif
 
+enum { RESCUE = 100000000 };	/* ns */
+
 static enum far__wait backend = FAR_WAIT_FUTEX;
 static const char *reason = "not chosen yet";
 static bool forced;		/* by FARCALL_WAIT: also where a plain futex would do */
@@ -92,7 +94,7 @@ static void choose_forced(const char *name)
 	}
 }
 
-void far__park_init(void)
+int far__park_init(void)
 {
 	const char *name = secure_getenv("FARCALL_WAIT");
 
@@ -109,6 +111,10 @@ void far__park_init(void)
 		backend = FAR_WAIT_POLL;
 		reason = "neither io_uring nor futex_waitv() can be used";
 	}
+	bool bells = backend == FAR_WAIT_POLL || (backend == FAR_WAIT_URING && far__uring_probe() == 0);
+
+	/* Whoever sleeps so relies on all others having a socket to ring with, whatever their limits. */
+	return bells ? far__bell_prepare() : 0;
 }
 
 void far__park_forked(void)
@@ -147,11 +153,21 @@ static void tell_gone(void)
 
 /* Each sleeps until something may have happened; how long is the caller's loop's business. */
 
-static void sleep_on_futex(struct far__park *park, uint64_t deadline)
+/* The plain futex call, for a process that has nothing to watch: most slaves. */
+static void sleep_on_word(struct far__park *park, uint32_t armed, uint64_t deadline)
+{
+	struct timespec t = timespec_of(deadline);
+
+	/* FUTEX_WAIT_BITSET takes an absolute time. */
+	SYS(futex, &park->armed, FUTEX_WAIT_BITSET, armed, deadline == UINT64_MAX ? NULL : &t, 0,
+	    FUTEX_BITSET_MATCH_ANY);
+}
+
+static void sleep_on_futex(struct far__park *park, uint32_t armed, uint64_t deadline)
 {
 	struct timespec t = timespec_of(deadline);
 	struct futex_waitv w[2] = {
-		{ .val = FAR_ON_FUTEX, .uaddr = (uintptr_t)&park->armed, .flags = FUTEX_32 },
+		{ .val = armed, .uaddr = (uintptr_t)&park->armed, .flags = FUTEX_32 },
 	};
 	uint32_t *life = watched.word;
 
@@ -164,30 +180,26 @@ static void sleep_on_futex(struct far__park *park, uint64_t deadline)
 		}
 		w[1] = (struct futex_waitv){ .val = owner, .uaddr = (uintptr_t)life, .flags = FUTEX_32 };
 	}
-	SYS(futex_waitv, w, life ? 2 : 1, 0, deadline == UINT64_MAX ? NULL : &t, CLOCK_MONOTONIC);
+	long result = SYS(futex_waitv, w, life ? 2 : 1, 0, deadline == UINT64_MAX ? NULL : &t, CLOCK_MONOTONIC);
+
+	if (result == -ENOSYS || result == -EPERM) {	/* nor is there a bell: look at the life now and then */
+		uint64_t soon = far__now() + RESCUE;
+
+		sleep_on_word(park, armed, life && soon < deadline ? soon : deadline);
+	}
 	if (life && shm_load(life) & FUTEX_OWNER_DIED)
 		tell_gone();
 }
 
-static void sleep_on_bell(uint64_t deadline)
+static void sleep_on_bell(uint32_t seen, uint64_t deadline)
 {
-	if (far__bell_wait(watched.fd, deadline, backend == FAR_WAIT_URING))
+	if (far__bell_wait(seen, watched.fd, deadline, backend == FAR_WAIT_URING))
 		tell_gone();
 }
 
-/* The plain futex call, for a process that has nothing to watch: most slaves. */
-static void sleep_on_word(struct far__park *park, uint64_t deadline)
+static bool sleep_in_ring(struct far__park *park, uint32_t armed, uint64_t deadline)
 {
-	struct timespec t = timespec_of(deadline);
-
-	/* FUTEX_WAIT_BITSET takes an absolute time. */
-	SYS(futex, &park->armed, FUTEX_WAIT_BITSET, FAR_ON_FUTEX, deadline == UINT64_MAX ? NULL : &t, 0,
-	    FUTEX_BITSET_MATCH_ANY);
-}
-
-static bool sleep_in_ring(struct far__park *park, uint64_t deadline)
-{
-	int result = far__uring_sleep(&park->armed, FAR_ON_FUTEX, watched.fd, deadline);
+	int result = far__uring_sleep(&park->armed, armed, watched.fd, deadline);
 
 	if (result == FAR_URING_WATCHED)
 		tell_gone();
@@ -214,7 +226,8 @@ bool far__park_sleep(struct far__park *park, bool (*ready)(void *), void *arg, u
 	for (;;) {
 		uint32_t seen = far__bell_seen();
 
-		shm_store(&park->armed, how);	/* S1 */
+		uint32_t armed = shm_or(&park->armed, how) | how;	/* S1 */
+
 		barrier_for_both();		/* S2; partner: far__park_wake() */
 		if (ready(arg))			/* S3 */
 			return true;
@@ -222,30 +235,32 @@ bool far__park_sleep(struct far__park *park, bool (*ready)(void *), void *arg, u
 			return false;
 		far__point("park.sleep");
 		counters.sleeps++;
-		if (how == FAR_ON_BELL && far__bell_seen() == seen)
-			sleep_on_bell(deadline);
-		else if (how == FAR_ON_BELL)
-			continue;
+		if (how == FAR_ON_BELL)
+			sleep_on_bell(seen, deadline);
 		else if (!watched.word && !forced)
-			sleep_on_word(park, deadline);
-		else if (backend == FAR_WAIT_URING && sleep_in_ring(park, deadline))
+			sleep_on_word(park, armed, deadline);
+		else if (backend == FAR_WAIT_URING && sleep_in_ring(park, armed, deadline))
 			continue;
 		else
-			sleep_on_futex(park, deadline);
+			sleep_on_futex(park, armed, deadline);
 	}
 }
 
 void far__park_wake_armed(struct far__park *park)
 {
-	uint32_t bell = shm_peek(&park->bell);
-	uint32_t how = shm_swap(&park->armed, FAR_AWAKE);
+	uint32_t armed;
 
+	do {
+		armed = shm_load(&park->armed);
+		if (!(armed & FAR_ARMED))
+			return;
+	} while (!shm_cas(&park->armed, armed, (armed & ~(uint32_t)FAR_ARMED) + FAR_WAKE_UP));
 	far__point("park.wake");
-	if (how == FAR_ON_BELL)
-		far__bell_ring(bell);
-	else if (how == FAR_ON_FUTEX)
+	if (armed & FAR_ON_BELL)
+		far__bell_ring(shm_peek(&park->bell));
+	if (armed & FAR_ON_FUTEX)
 		SYS(futex, &park->armed, FUTEX_WAKE, INT_MAX);
-	counters.wakes += how != FAR_AWAKE;
+	counters.wakes++;
 }
 
 void far__park_thread_end(void)

@@ -5,10 +5,11 @@
  * A park is a word in shared memory that says whether, and how, its side sleeps:
  *
  *	sleeper                             waker
- *	S1  armed = how I sleep             W1  publish (a release store)
+ *	S1  armed |= how I sleep            W1  publish (a release store)
  *	S2  barrier for both                W2  (keep the compiler from swapping)
  *	S3  look: anything published?       W3  look: armed?
- *	S4  no: sleep while armed           W4  yes: armed = 0, wake
+ *	S4  no: sleep while armed is the    W4  yes: disarm, count, wake
+ *	    same as in S1
  *
  * Each side says before it looks. With a full barrier between, on both sides,
  * either S3 sees W1 and the sleeper does not sleep, or W3 sees S1 and the waker
@@ -22,8 +23,12 @@
  * W1; and W3 cannot come before it while W1 comes after. Where there is no such
  * system call W2 and S2 are full barriers each.
  *
- * Whoever swaps armed to 0 wakes, so a sleep costs one wake-up. A wake-up without
- * cause is allowed at any time: sleepers look again.
+ * Whoever disarms wakes, so a sleep costs one wake-up. A wake-up without cause is
+ * allowed at any time: sleepers look again.
+ *
+ * The word counts the wake-ups, for there may be several sleepers: one that was
+ * woken between S3 and S4 must not sleep because another has armed the park again
+ * since, who will find something in its S3 and go.
  *
  * What a death leaves behind: a dead sleeper's park stays armed and costs its
  * wakers a vain wake-up. A waker that dies between W1 and W4 leaves a sleeper
@@ -51,16 +56,16 @@
 #include "access.h"
 
 struct far__park {
-	uint32_t armed;		/* enum far__armed */
+	uint32_t armed;		/* how its sleepers sleep, both if differently; above that a count of wake-ups */
 	uint32_t bell;		/* the bell to ring, if that is how */
 };
 
-enum far__armed { FAR_AWAKE, FAR_ON_FUTEX, FAR_ON_BELL };
+enum far__armed { FAR_ON_FUTEX = 1, FAR_ON_BELL = 2, FAR_ARMED = 3, FAR_WAKE_UP = 4 };
 
 enum far__wait { FAR_WAIT_URING, FAR_WAIT_FUTEX, FAR_WAIT_POLL };
 
 /* Choose how this process's threads sleep. After a fork, forget the parent's sleepers. */
-void far__park_init(void);
+int far__park_init(void);	/* 0, or -EMFILE and the like */
 void far__park_forked(void);
 
 /* The sleeper's membarrier() stands for the waker's barrier: decided once, for the whole family. */
@@ -81,7 +86,8 @@ void far__park_watch(int fd, uint32_t *word, void (*gone)(void));
  * Sleep in @park until @ready(@arg) is true, or the time @deadline
  * (CLOCK_MONOTONIC, in ns; UINT64_MAX: never) has passed: whether it is ready.
  * @ready must see what wakers publish, with acquire loads. Several threads may
- * sleep in one park. Does not spin.
+ * sleep in one park; if they are of several processes that are woken by bells,
+ * only the last to arm it is sure to be woken. Does not spin.
  */
 bool far__park_sleep(struct far__park *park, bool (*ready)(void *), void *arg, uint64_t deadline);
 
@@ -94,7 +100,7 @@ static inline void far__park_wake(struct far__park *park)
 		__atomic_signal_fence(__ATOMIC_SEQ_CST);	/* W2 */
 	else
 		shm_fence();
-	if (__builtin_expect(shm_peek(&park->armed) != FAR_AWAKE, 0))
+	if (__builtin_expect(shm_peek(&park->armed) & FAR_ARMED, 0))
 		far__park_wake_armed(park);
 }
 
