@@ -221,11 +221,12 @@ static void *room_for(struct far__call *call, size_t size, bool *on_heap)
 
 /* ---------------------------------------------------------------- look */
 
-void far__buffer(struct far__call *call, const void *p, size_t size, int use)
+void *far__buffer(struct far__call *call, const void *p, size_t size, int use)
 {
 	call->buffers[call->nbuffers++] = (struct far__buffer){
 		.here = p, .size = size, .use = (uint8_t)use, .argument = call->argument,
 	};
+	return (void *)(uintptr_t)p;
 }
 
 static void refuse(struct far__call *call, int argument, const void *p, enum far__reach reach)

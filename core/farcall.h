@@ -398,7 +398,7 @@ static inline __attribute__((always_inline)) void far__start(struct far__call *c
 
 FAR_API void far__capture(void);
 FAR_API void far__look(struct far__call *call, void *value, int argument, int use);
-FAR_API void far__buffer(struct far__call *call, const void *p, size_t size, int use);
+FAR_API void *far__buffer(struct far__call *call, const void *p, size_t size, int use);
 FAR_API int far__fd(struct far__call *call, int fd);
 FAR_API int far__task_done(uintptr_t task);
 FAR_API int far__task_forget(uintptr_t task);
@@ -713,9 +713,8 @@ static inline void *far__opaque(void *p)
 /* The number of a task, which must be one: a function of struct far__task *. */
 #define FAR__ID(t) ((uintptr_t)(t) + 0 * sizeof(__typeof__((t)((struct far__task *)0)) *))
 
-#define FAR__BUFFER(p, n, use) __extension__({ \
-	__auto_type far__p = ((void)0, (p)); \
-	far__buffer(&far__c, (const void *)(uintptr_t)far__p, (n), (use)); \
-	far__p; })
+/* No statement expression: a compound literal in p must live until the call is made. */
+#define FAR__BUFFER(p, n, use) \
+	((__typeof__(((void)0, (p))))far__buffer(&far__c, (const void *)(uintptr_t)(p), (n), (use)))
 
 #endif
