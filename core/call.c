@@ -125,6 +125,7 @@ static struct far__port *open_port(struct far__call *call)
 	if (FAR_UNLIKELY(!far__port_enter(port, handle))) {
 		far__port_leave(port);
 		thread->last_handle = 0;
+		thread->last_port = NULL;
 		far__fail(FAR_ECLOSED, EBADF, call->site->function, call->site, "the slave is closed");
 		return NULL;
 	}
@@ -709,10 +710,11 @@ static bool invoke_quickly(struct far__call *call, struct far_registers *registe
 	const struct far__thread *thread = &far__thread;
 	struct far__port *port = thread->last_port;
 
-	if (!port || thread->last_handle != (uintptr_t)call->slave || port->queued || port->shared || !is_small(call) ||
-	    !far__image_is_common(call->function))
+	if (!port || thread->last_handle != (uintptr_t)call->slave || !is_small(call) ||
+	    atomic_load_explicit(&port->shared, memory_order_relaxed) || !far__image_is_common(call->function))
 		return false;
-	if (FAR_UNLIKELY(!far__port_enter(port, thread->last_handle) || is_myself(thread->last_handle))) {
+	/* Inside, its other fields are ours. */
+	if (FAR_UNLIKELY(!far__port_enter(port, thread->last_handle) || port->queued || is_myself(thread->last_handle))) {
 		far__port_leave(port);
 		return false;
 	}

@@ -23,6 +23,7 @@ static void in_forked_child(void)
 	/* Of slave processes too; they call far__now_a_slave(). */
 	far__is_forked = true;
 	far__thread.last_handle = 0;
+	far__thread.last_port = NULL;
 	far__thread.server = NULL;
 	far__error_forked();
 	far__park_forked();

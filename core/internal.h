@@ -122,7 +122,7 @@ struct far__port {
 	_Atomic uintptr_t handle;	/* the slave's, while calls may be made; 0 when closed */
 	_Atomic pthread_t holder;	/* the thread it belongs to */
 	uint8_t number;
-	bool shared;			/* several threads use it, holding slave->shared */
+	_Atomic bool shared;		/* several threads use it, holding slave->shared */
 	bool open;			/* the lane is made */
 	bool call_bodies, queue_bodies;	/* these are committed */
 	bool wrapped;			/* all slots of the queue have been used once */

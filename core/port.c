@@ -42,6 +42,7 @@ static void thread_ends(void *unused)
 	free(thread->port);
 	thread->port = NULL;
 	thread->last_handle = 0;
+	thread->last_port = NULL;
 	thread->known = false;
 	far__park_thread_end();
 }
@@ -197,7 +198,9 @@ void far__ports_empty(struct far__slave *slave)
 	/* Their tasks have moved, which they see when they look again: see far__task_collect(). */
 	while (atomic_load(&slave->visitors))
 		sched_yield();
+	pthread_mutex_lock(&slave->lock);	/* threads that end take their bit out */
 	slave->ports_taken = 0;
+	pthread_mutex_unlock(&slave->lock);
 }
 
 /* -------------------------------------------------------------- waiting */

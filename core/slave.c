@@ -284,7 +284,14 @@ int far_step(struct far_slave *handle, int timeout_ms)
 			  slave->name);
 		return -EINVAL;
 	}
-	return (int)far__server_wait(slave->server, far__deadline(timeout_ms));
+	uint64_t deadline = far__deadline(timeout_ms);
+	unsigned served;
+
+	/* A lane that opens, or a call that is refused, ends a wait too. */
+	do
+		served = far__server_wait(slave->server, deadline);
+	while (!served && deadline && (deadline == FAR_FOREVER || far__now() < deadline));
+	return (int)served;
 }
 
 pid_t far_slave_pid(struct far_slave *handle)
@@ -405,13 +412,19 @@ int far_slave_close(struct far_slave *handle)
 						  : "slave \"%s\" cannot close itself", slave->name);
 		return -EINVAL;
 	}
-	if (!atomic_compare_exchange_strong(&slave->handle, &open, 0)) {
+	/* Locked, for a thread that is taking a port opens it when it has seen the handle. */
+	pthread_mutex_lock(&slave->lock);
+	bool closing = atomic_compare_exchange_strong(&slave->handle, &open, 0);
+
+	if (closing)
+		far__ports_shut(slave);
+	pthread_mutex_unlock(&slave->lock);
+	if (!closing) {
 		far__fail(FAR_ECLOSED, EBADF, "far_slave_close", NULL, "another thread is closing the slave");
 		return -EINVAL;
 	}
 	uint64_t deadline = slave->close_ms ? far__deadline(slave->close_ms) : FAR_FOREVER;
 
-	far__ports_shut(slave);
 	if (slave->kind == FAR_PROCESS)
 		return close_process(slave, deadline);
 	return slave->kind == FAR_THREAD ? close_thread(slave, deadline) : close_here(slave);

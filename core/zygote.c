@@ -478,7 +478,8 @@ unsigned far__zygote_take(int *err)
 		unsigned number = far__zygote_alive() ? take_from_stock() : 0;
 
 		if (number) {
-			if (shm_peek(&family->spares))
+			/* The zygote may have counted it for another who waits while we were taking it. */
+			if (shm_peek(&family->spares) || shm_load(&family->waiting))
 				ring();
 			return number;
 		}

@@ -23,8 +23,9 @@
  *   - FREEING n, with TAILs left of those freed (the sweep frees the TAILs that
  *     follow without a gap: freed ones may be another run's by now);
  *   - a finished block that nobody was told of. It is a finished block.
- *   - a SMALL unit whose last blocks were being retired: up to 64 KiB stay
- *     unused until the family ends.
+ *   - an empty SMALL unit (the sweep frees it);
+ *   - a SMALL unit that was being retired: up to 64 KiB stay unused until the
+ *     family ends.
  *
  * Small blocks: to take one is to set a bit of a map word, to free it is to
  * clear it. A unit whose words are all zero is retired by swapping each for all
@@ -574,6 +575,9 @@ void far__heap_sweep(unsigned slave)
 	for (uint32_t i = 1; i < top; i++) {
 		uint64_t s = shm_load64(&state[i]);
 
+		/* It may have made the unit and taken nothing, or freed the last block. */
+		if (KIND(s) == SMALL && shm_peek(&head->class_hint[VALUE(s)]) != i)
+			retire(i, VALUE(s));
 		if ((KIND(s) != CLAIMED && KIND(s) != FREEING) || OWNER(s) != slave)
 			continue;
 		uint32_t n = 1;
