@@ -250,11 +250,13 @@ bool far__port_await_slowly(struct far__port *port, const struct far__ring *ring
 		struct far__spinning spinning;
 
 		far__spin_begin(&port->spin, &spinning);
-		if (!spin(&spinning, ring, position)) {
+		bool slept = !spin(&spinning, ring, position);
+
+		if (slept) {
 			far__thread_known();
 			far__park_sleep(&port->lane.head->producer, settled, &awaited, deadline);
 		}
-		far__spin_end(&port->spin, &spinning);
+		far__spin_end(&port->spin, &spinning, slept);
 	}
 	/* Of a slave that died, look once more: an answer before its death counts. */
 	return far__ring_is_answered(ring, position);

@@ -263,14 +263,14 @@ unsigned far__server_wait(struct far__server *server, uint64_t deadline)
 	do {
 		for (int i = 0; i < 32; i++) {
 			if (has_work(server)) {
-				far__spin_end(&server->spin, &spinning);
+				far__spin_end(&server->spin, &spinning, false);
 				return far__server_step(server);
 			}
 			far_relax();
 		}
 	} while (!shm_load(&server->segment->stop) && far__spin_more(&spinning));
 	far__park_sleep(&server->segment->slave, should_wake, server, deadline);
-	far__spin_end(&server->spin, &spinning);
+	far__spin_end(&server->spin, &spinning, true);
 	return far__server_step(server);
 }
 

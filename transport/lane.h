@@ -79,7 +79,7 @@ _Static_assert(FAR_BODIES_AT + FAR_QUEUE_MAX * sizeof(struct far__body) == FAR_L
 struct far__lane_head {
 	struct far__park producer;	/* where threads that wait for replies sleep */
 	uint32_t mask;			/* the queue's slots - 1; set before its bit in ready */
-	uint32_t unused[13];
+	uint32_t unused[12];
 };
 
 /* What segment->stop may be. */
@@ -89,7 +89,7 @@ enum { FAR_STOP = 1, FAR_STOPPED };	/* the slave shall end; it did, with nothing
 struct far__segment {
 	/* written by the slave */
 	struct far__park slave;		/* where the idle slave sleeps */
-	uint32_t unused0[14];
+	uint32_t unused0[13];
 
 	/* written by the owner, who made the slave */
 	uint64_t ready;			/* lanes to listen to, a bit each, and in the upper half those with a queue */
@@ -97,7 +97,7 @@ struct far__segment {
 	uint32_t unused1;
 	uint64_t name[2];		/* for the slave to take, before its first lane is ready */
 	struct far__park control;	/* where those sleep who wait for the slave's end */
-	uint32_t unused2[6];
+	uint32_t unused2[5];
 
 	struct far__lane_head lane[FAR_LANES];
 	struct far__slot call[FAR_LANES];

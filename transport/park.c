@@ -19,7 +19,11 @@
 #define SYS_futex_waitv 449	/* every architecture but alpha */
 #endif
 
-enum { RESCUE = 100000000 };	/* ns */
+enum {
+	RESCUE = 100000000,	/* ns */
+	OFTEN = 2000,		/* units of far__park.slept: sleepers that come back sooner want fences */
+	IN_VAIN = 1000,		/* fences without a sleeper, until they are given up */
+};
 
 static enum far__wait backend = FAR_WAIT_FUTEX;
 static const char *reason = "not chosen yet";
@@ -58,9 +62,44 @@ static bool join_barrier(void)
 
 static void barrier_for_both(void)
 {
-	shm_fence();
-	if (far__sleeper_makes_barrier)
-		SYS(membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0);
+	SYS(membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0);
+}
+
+/* Have the wakers of a park make their own barriers, from now on. */
+static void ask_for_fences(struct far__park *park)
+{
+	uint32_t before = shm_load(&park->armed), fenced = before | FAR_FENCED;
+
+	if (before & FAR_SETTLED || !shm_cas(&park->armed, before, fenced))
+		return;
+	barrier_for_both();
+	uint32_t word = shm_load(&park->armed);
+
+	/* Others may have armed it meanwhile, but if it was woken FENCED may be a newer one. */
+	while (!((word ^ fenced) & ~(uint32_t)FAR_ARMED) && !shm_cas(&park->armed, word, word | FAR_SETTLED))
+		word = shm_load(&park->armed);
+}
+
+/* Whether the last sleep in a park was a short time ago. */
+static bool sleeps_often(struct far__park *park)
+{
+	uint32_t now = (uint32_t)(far__now() >> 10), before = shm_peek(&park->slept);
+
+	shm_set(&park->slept, now);
+	return now - before < OFTEN;
+}
+
+/* S1 and S2: the word to sleep on. */
+static uint32_t arm(struct far__park *park, uint32_t how)
+{
+	if (far__sleeper_makes_barrier && sleeps_often(park))
+		ask_for_fences(park);
+	uint32_t armed = shm_or(&park->armed, how) | how;
+
+	shm_fence();	/* partner: far__park_wake(), or far__park_wake_slowly() */
+	if (far__sleeper_makes_barrier && !(armed & FAR_SETTLED))
+		barrier_for_both();
+	return armed;
 }
 
 /* -------------------------------------------------------------- choice */
@@ -225,11 +264,9 @@ bool far__park_sleep(struct far__park *park, bool (*ready)(void *), void *arg, u
 	}
 	for (;;) {
 		uint32_t seen = far__bell_seen();
+		uint32_t armed = arm(park, how);	/* S1, S2 */
 
-		uint32_t armed = shm_or(&park->armed, how) | how;	/* S1 */
-
-		barrier_for_both();		/* S2; partner: far__park_wake() */
-		if (ready(arg))			/* S3 */
+		if (ready(arg))				/* S3 */
 			return true;
 		if (deadline != UINT64_MAX && far__now() >= deadline)
 			return false;
@@ -246,15 +283,34 @@ bool far__park_sleep(struct far__park *park, bool (*ready)(void *), void *arg, u
 	}
 }
 
-void far__park_wake_armed(struct far__park *park)
+/* A fence found nobody. When that goes on, the sleeper spins now: no more fences. */
+static void fenced_in_vain(struct far__park *park, uint32_t armed)
 {
-	uint32_t armed;
+	static __thread uint32_t times;
 
-	do {
+	if (++times < IN_VAIN)
+		return;
+	times = 0;
+	shm_cas(&park->armed, armed, (armed & ~(uint32_t)(FAR_FENCED | FAR_SETTLED)) + FAR_WAKE_UP);
+}
+
+void far__park_wake_slowly(struct far__park *park)
+{
+	uint32_t armed = shm_peek(&park->armed);
+
+	if (!(armed & FAR_ARMED)) {
+		shm_fence();	/* W2 of a word that is FENCED; partner: arm() */
+		armed = shm_load(&park->armed);
+		if (!(armed & FAR_ARMED)) {
+			fenced_in_vain(park, armed);
+			return;
+		}
+	}
+	while (!shm_cas(&park->armed, armed, (armed & ~(uint32_t)FAR_ARMED) + FAR_WAKE_UP)) {
 		armed = shm_load(&park->armed);
 		if (!(armed & FAR_ARMED))
 			return;
-	} while (!shm_cas(&park->armed, armed, (armed & ~(uint32_t)FAR_ARMED) + FAR_WAKE_UP));
+	}
 	far__point("park.wake");
 	if (armed & FAR_ON_BELL)
 		far__bell_ring(shm_peek(&park->bell));

@@ -16,12 +16,22 @@
  * wakes; without either of them both may look too early (a store waits in the
  * store buffer while the later load is answered) and the sleeper sleeps for ever.
  *
- * Publishing is frequent and must be cheap, sleeping is neither: so the sleeper
+ * Publishing is frequent and must be cheap, sleeping need not be: so the sleeper
  * makes the barrier for both. membarrier(GLOBAL_EXPEDITED) has every core that
  * runs a process of the family execute a full barrier before it returns. If that
  * falls before the waker's W1, its W3 comes after S1; if after, S3 comes after
- * W1; and W3 cannot come before it while W1 comes after. Where there is no such
- * system call W2 and S2 are full barriers each.
+ * W1; and W3 cannot come before it while W1 comes after.
+ *
+ * It interrupts every such core, though, so a sleeper that comes back soon asks
+ * the wakers for their own barriers: it sets FENCED in the word, and SETTLED after
+ * one more membarrier(), from which on every waker's W3 finds FENCED, makes a full
+ * barrier and looks again. Who arms a word that is SETTLED needs no membarrier().
+ * A waker that finds FENCED in vain many times, for the sleeper spins now, takes
+ * both bits out. That may happen at any time: whoever armed the word before is
+ * seen by those who see it without FENCED, and who arms it later, without
+ * SETTLED, makes the barrier again. The count of wake-ups changes with it, so
+ * that SETTLED never follows a FENCED of another time. Where there is no
+ * membarrier(), W2 and S2 are full barriers each, always.
  *
  * Whoever disarms wakes, so a sleep costs one wake-up. A wake-up without cause is
  * allowed at any time: sleepers look again.
@@ -58,9 +68,14 @@
 struct far__park {
 	uint32_t armed;		/* how its sleepers sleep, both if differently; above that a count of wake-ups */
 	uint32_t bell;		/* the bell to ring, if that is how */
+	uint32_t slept;		/* when somebody last slept, in units of 1,024 ns: a hint */
 };
 
-enum far__armed { FAR_ON_FUTEX = 1, FAR_ON_BELL = 2, FAR_ARMED = 3, FAR_WAKE_UP = 4 };
+enum far__armed {
+	FAR_ON_FUTEX = 1, FAR_ON_BELL = 2, FAR_ARMED = 3,
+	FAR_FENCED = 4, FAR_SETTLED = 8,
+	FAR_WAKE_UP = 16,
+};
 
 enum far__wait { FAR_WAIT_URING, FAR_WAIT_FUTEX, FAR_WAIT_POLL };
 
@@ -91,8 +106,8 @@ void far__park_watch(int fd, uint32_t *word, void (*gone)(void));
  */
 bool far__park_sleep(struct far__park *park, bool (*ready)(void *), void *arg, uint64_t deadline);
 
-/* W3 and W4. The caller has published. */
-void far__park_wake_armed(struct far__park *park);
+/* W3 again if need be, and W4. The caller has published. */
+void far__park_wake_slowly(struct far__park *park);
 
 static inline void far__park_wake(struct far__park *park)
 {
@@ -100,8 +115,8 @@ static inline void far__park_wake(struct far__park *park)
 		__atomic_signal_fence(__ATOMIC_SEQ_CST);	/* W2 */
 	else
 		shm_fence();
-	if (__builtin_expect(shm_peek(&park->armed) & FAR_ARMED, 0))
-		far__park_wake_armed(park);
+	if (__builtin_expect(shm_peek(&park->armed) & (FAR_ARMED | FAR_FENCED), 0))	/* W3 */
+		far__park_wake_slowly(park);
 }
 
 /* A thread that slept is ending: free what its sleeps hold. */

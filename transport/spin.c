@@ -10,7 +10,8 @@ enum {
 	LEAST = 1000,		/* ns: what is always tried, several cores given */
 	LONG = 1000000,		/* ns: longer waits count as this much */
 	PREEMPTED = 300000,	/* ns between two looks: something else ran on this core */
-	REST = 16,
+	REST_MISSES = 5,	/* it counts as so many misses */
+	MOST_MISSES = 6,	/* rest for 2^5 - 1 waits at the most: work may be short again */
 };
 
 static bool alone;		/* only one core: who spins keeps the other from working */
@@ -46,14 +47,23 @@ bool far__spin_more(struct far__spinning *s)
 	return now - s->begin < s->limit && !s->preempted;
 }
 
-void far__spin_end(struct far__spin *spin, const struct far__spinning *s)
+void far__spin_end(struct far__spin *spin, const struct far__spinning *s, bool slept)
 {
 	uint64_t took = far__now() - s->begin;
 	int64_t last = took > LONG ? LONG : (int64_t)took;
 
 	spin->typical = (uint32_t)(spin->typical + (last - spin->typical) / 8);
-	if (s->preempted)
-		spin->rest = REST;
-	else if (spin->rest)
-		spin->rest--;
+	if (!s->limit) {
+		if (spin->rest)
+			spin->rest--;
+		return;
+	}
+	if (!slept) {
+		spin->misses = 0;
+		return;
+	}
+	spin->misses = s->preempted && spin->misses < REST_MISSES ? REST_MISSES : spin->misses + 1;
+	if (spin->misses > MOST_MISSES)
+		spin->misses = MOST_MISSES;
+	spin->rest = (1u << (spin->misses - 1)) - 1;
 }

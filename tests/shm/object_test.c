@@ -1,7 +1,6 @@
 /* Shared-memory objects: they have no name, and where they come from. */
 #include "object.h"
 
-#include <criterion/criterion.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -19,32 +18,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "child.h"
 #include "sys.h"
 
 TestSuite(object, .timeout = 30);
 
 /* ------------------------------------------------------------------ helpers */
-
-/* A child that does not survive a test that fails. */
-static pid_t mortal_fork(void)
-{
-	pid_t child = fork();
-
-	if (child == 0)
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-	return child;
-}
-
-static unsigned count_fds(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
 
 static bool has_name_in(const char *folder, const struct stat *object)
 {

@@ -1,8 +1,6 @@
 /* The plan of the address space, and that slaves allocate in their own windows. */
 #include "space.h"
 
-#include <criterion/criterion.h>
-#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -15,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "child.h"
 #include "sys.h"
 
 TestSuite(space, .timeout = 30);
@@ -22,17 +21,6 @@ TestSuite(space, .timeout = 30);
 #define GIB (1ul << 30)
 
 /* ------------------------------------------------------------------ helpers */
-
-static unsigned count_fds(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
 
 /* KiB of addresses, as RLIMIT_AS counts them. */
 static size_t addresses(void)
@@ -215,37 +203,6 @@ Test(space, a_failure_leaves_nothing_mapped)
 
 /* AddressSanitizer's own range is far beyond any limit that could be set. */
 #ifndef __SANITIZE_ADDRESS__
-
-/* A child that does not survive a test that fails. */
-static pid_t mortal_fork(void)
-{
-	pid_t child = fork();
-
-	if (child == 0)
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-	return child;
-}
-
-/* Run @test in a child, which may seal and limit itself: the line that was wrong, or 0. */
-static int in_child(int (*test)(void))
-{
-	int status;
-	pid_t child = mortal_fork();
-
-	if (child == 0)
-		_exit(test());
-	cr_assert_eq(waitpid(child, &status, 0), child);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + status;
-}
-
-/* In a child: say what is wrong and leave. */
-#define MUST(condition) \
-	do { \
-		if (!(condition)) { \
-			fprintf(stderr, "line %d: %s is not so\n", __LINE__, #condition); \
-			return 1; \
-		} \
-	} while (0)
 
 static size_t limit;
 

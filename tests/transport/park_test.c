@@ -4,19 +4,14 @@
  */
 #include "park.h"
 
-#include <criterion/criterion.h>
-#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <liburing.h>
 #include <linux/audit.h>
-#include <linux/filter.h>
 #include <linux/futex.h>
-#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +23,8 @@
 #include <unistd.h>
 
 #include "bell.h"
+#include "child.h"
+#include "refuse.h"
 
 TestSuite(park, .timeout = 60);
 
@@ -64,17 +61,6 @@ static void begin(void)
 	far__park_init();
 	if (expected)
 		cr_assert_str_eq(name[far__park_backend()], expected);
-}
-
-static unsigned count_fds(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
 }
 
 /* Has a word a value? If not, say that somebody looked. */
@@ -123,36 +109,6 @@ static bool always(void *unused)
 	(void)unused;
 	return true;
 }
-
-/* A child that does not survive a test that fails. */
-static pid_t mortal_fork(void)
-{
-	pid_t child = fork();
-
-	if (child == 0)
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-	return child;
-}
-
-/* The status of a child that runs @test in the backend of its own choice. */
-static int in_child(int (*test)(void))
-{
-	int status;
-	pid_t child = mortal_fork();
-
-	if (child == 0)
-		_exit(test());
-	cr_assert_eq(waitpid(child, &status, 0), child);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + status;
-}
-
-#define MUST(condition) \
-	do { \
-		if (!(condition)) { \
-			fprintf(stderr, "%s:%d: %s is not so\n", __FILE__, __LINE__, #condition); \
-			return 1; \
-		} \
-	} while (0)
 
 /* ----------------------------------------------------------- one by another */
 
@@ -742,28 +698,6 @@ Test(park, needs_no_descriptor)
 }
 
 /* ------------------------------------------------------------ what is refused */
-
-/* From now on this process and its children have @error from these system calls. */
-static int refuse(const int *number, unsigned n, int error)
-{
-	struct sock_filter filter[16];
-	unsigned k = 0;
-
-	filter[k++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-	for (unsigned i = 0; i < n; i++)
-		filter[k++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number[i],
-							   (uint8_t)(n - i), 0);
-	filter[k++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-	filter[k++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)error);
-	struct sock_fprog program = { .len = (unsigned short)k, .filter = filter };
-
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-		return -1;
-	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
-}
-
-#define REFUSE(error, ...) \
-	refuse((const int[]){ __VA_ARGS__ }, sizeof (const int[]){ __VA_ARGS__ } / sizeof(int), error)
 
 /* In a child that was refused something: is it still woken, and in time? */
 static int still_works(void)
