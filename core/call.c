@@ -36,7 +36,6 @@ _Static_assert(offsetof(struct far__call, jump) == 40, "call_x86_64.S: JUMP");
 _Static_assert((int)FAR_INT_REGISTERS == FAR__INTS && (int)FAR_VECTOR_REGISTERS == FAR__VECTORS, "farcall.h");
 
 #define BODY_BYTES	sizeof(struct far__body)
-#define AHEAD		16
 #define ALIGN16(n)	(((n) + 15) & ~15u)
 
 static inline struct far__slave *slave_of(const struct far__call *call)
@@ -659,8 +658,8 @@ static int schedule(struct far__call *call, struct far_registers *registers, str
 	port->queued = true;
 	queue->position++;
 	far__lane_ask(&port->lane, queue, position, m);
-	/* Have a slot that is needed soon in this cache by then; the slave does not look that far. */
-	far_own(far__ring_slot(queue, position + AHEAD));
+	/* Half a round ahead: answered long ago, or not asked soon. */
+	far_own(far__ring_slot(queue, position + queue->mask / 2));
 	far__port_leave(port);
 	/* On a port that others use too, the slot is not ours to wait at: the task is. */
 	if (call->op == FAR__OP_INVOKE)

@@ -108,6 +108,27 @@ static inline unsigned far__handle_number(uintptr_t handle)
 	return handle % FAR_SLAVES_MAX;
 }
 
+/* ------------------------------------------------------ along a ring */
+
+enum { FAR_LOOK_AHEAD = 16 };
+
+/*
+ * Who goes along a ring, at @position now, has the next slots fetched meanwhile,
+ * to write to them too: but only those that the other side has handed over, or it
+ * would lose lines that it is about to write. One look at a farther slot, which
+ * is in @state if it is, tells for all before it. A hint: they may not be.
+ */
+static inline void far__ring_fetch(struct far__ring *ring, uint32_t position, uint32_t state)
+{
+	enum { EVERY = 8, NEAR = 4 };
+	uint32_t ahead = position + FAR_LOOK_AHEAD;
+
+	if (position % EVERY == 0 && (uint32_t)shm_load64(&far__ring_slot(ring, ahead)->head) == state)
+		ring->handed_over = ahead;
+	if ((int32_t)(ring->handed_over - position) > NEAR)
+		far_own(far__ring_slot(ring, position + NEAR));
+}
+
 /* --------------------------------------------------- this process's own */
 
 enum far__kind { FAR_THREAD, FAR_PROCESS, FAR_HERE, FAR_MYSELF };
@@ -120,7 +141,9 @@ struct far__port {
 	struct far__slave *slave;
 	_Atomic uint32_t busy;		/* its thread is using it; see far__port_enter() */
 	_Atomic uintptr_t handle;	/* the slave's, while calls may be made; 0 when closed */
-	_Atomic pthread_t holder;	/* the thread it belongs to */
+	_Atomic uint64_t holder;	/* the thread it belongs to, by far__thread.id */
+	_Atomic uint32_t claimed;	/* its holder is at its tasks; see far__port_claim() */
+	_Atomic uint32_t visited;	/* enum far__visited: so may be other threads */
 	uint8_t number;
 	_Atomic bool shared;		/* several threads use it, holding slave->shared */
 	bool open;			/* the lane is made */
@@ -130,6 +153,8 @@ struct far__port {
 	struct far__spin spin;
 	uintptr_t *task;		/* per slot of the queue: the task whose reply it may hold, or 0 */
 };
+
+enum far__visited { FAR_UNVISITED, FAR_VISITOR_COMES, FAR_VISITED };
 
 /* A slave as its owner sees it. Never freed, only reused. */
 struct far__slave {
@@ -162,12 +187,12 @@ struct far__server {
 	struct far__segment *segment;
 	bool process;			/* it is the main thread of a slave process */
 	bool ended;
+	bool patient;			/* with one of the lanes: see far__lane_has_queued() */
 	uint64_t ready;			/* the lanes and queues listened to, as in the segment */
 	struct far__lane lane[FAR_LANES];
 	struct far__spin spin;
 	pthread_t thread;
 	int *errnum;			/* its errno */
-	int patience;			/* pauses to make before looking for the next call */
 };
 
 /* What a call that is being made hangs on, for far_raise(). */
@@ -179,6 +204,7 @@ struct far__running {
 };
 
 struct far__thread {
+	uint64_t id;			/* of no other thread, ever; 0 until it takes a port */
 	uintptr_t last_handle;
 	struct far__port *last_port;
 	struct far__port **port;	/* by slave number */
@@ -331,6 +357,14 @@ struct far__port *far__port_find(uintptr_t handle, const struct far__site *site)
  */
 extern bool far__closer_makes_barrier;
 
+static inline void far__barrier_with_closer(void)
+{
+	if (FAR_UNLIKELY(!far__closer_makes_barrier))
+		shm_fence();
+	else
+		atomic_signal_fence(memory_order_seq_cst);
+}
+
 /* False: it is closed; leave all the same. */
 static inline bool far__port_enter(struct far__port *port, uintptr_t handle)
 {
@@ -339,10 +373,7 @@ static inline bool far__port_enter(struct far__port *port, uintptr_t handle)
 	/* A count, because a slave that waits for itself may make calls meanwhile. */
 	atomic_store_explicit(&port->busy, atomic_load_explicit(&port->busy, memory_order_relaxed) + 1,
 			      memory_order_relaxed);
-	if (FAR_UNLIKELY(!far__closer_makes_barrier))
-		shm_fence();	/* partner: far__ports_shut() */
-	else
-		atomic_signal_fence(memory_order_seq_cst);
+	far__barrier_with_closer();	/* partner: far__ports_shut() */
 	return atomic_load_explicit(&port->handle, memory_order_acquire) == handle;
 }
 
@@ -357,6 +388,38 @@ static inline void far__port_leave(struct far__port *port)
 		pthread_mutex_unlock(&port->slave->shared);
 }
 
+/*
+ * The tasks of a port are nearly always its own thread's alone, which then spares
+ * itself the locked instructions that would wait for what it has just stored into
+ * the slave's cache lines: a stream of calls is several times as fast without.
+ * The holder, having entered, claims them and looks whether another thread has
+ * visited; a visitor says so and then looks whether they are claimed, and makes
+ * the barrier for both. From then on all use the tasks' own locks. False: they do.
+ */
+static inline bool far__port_claim(struct far__port *port)
+{
+	atomic_store_explicit(&port->claimed, 1, memory_order_relaxed);
+	far__barrier_with_closer();	/* partner: far__port_visit() */
+	if (!FAR_UNLIKELY(atomic_load_explicit(&port->visited, memory_order_relaxed)))
+		return true;
+	atomic_store_explicit(&port->claimed, 0, memory_order_release);
+	return false;
+}
+
+static inline void far__port_unclaim(struct far__port *port)
+{
+	/* release: a visitor finds the tasks as they are now. */
+	atomic_store_explicit(&port->claimed, 0, memory_order_release);
+}
+
+/* A thread that is not the holder comes for a task of this port. */
+void far__port_visit(struct far__port *port);
+
+static inline bool far__port_is_mine(const struct far__port *port)
+{
+	return !port->shared && atomic_load_explicit(&port->holder, memory_order_relaxed) == far__thread.id;
+}
+
 /* Make the queue of a port that has none (no .task): false and far_error() if there is no memory. */
 bool far__port_need_queue(struct far__port *port, const struct far__site *site);
 
@@ -368,10 +431,14 @@ static inline bool far__port_await(struct far__port *port, const struct far__rin
 {
 	enum { GLANCES = 64 };	/* before a clock is asked how long to go on */
 
+	if (far__ring_is_answered(ring, position))
+		return true;
+	if (ring == &port->lane.queue)
+		shm_set(&port->lane.head->hurry, position);
 	for (int i = 0; i < GLANCES; i++) {
+		far_relax();
 		if (far__ring_is_answered(ring, position))
 			return true;
-		far_relax();
 	}
 	return far__port_await_slowly(port, ring, position, deadline);
 }
@@ -412,7 +479,7 @@ uintptr_t far__task_make(const struct far__call *call, struct far__port *port, s
 int far__task_collect(const struct far__call *call, struct far_registers *registers);
 
 /* A slot is needed, or its slave is going: move the reply to the task, if it is still wanted. */
-void far__task_move(uintptr_t task, const struct far__port *port, uint32_t position);
+void far__task_move(uintptr_t task, struct far__port *port, uint32_t position);
 
 /* Start a task in a thread of its own. */
 uintptr_t far__task_thread(const struct far__call *call, const struct far_registers *registers, const uint64_t *stack);

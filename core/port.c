@@ -12,6 +12,7 @@ __thread struct far__thread far__thread;
 
 bool far__closer_makes_barrier;
 static pthread_key_t thread_key;
+static _Atomic uint64_t last_id;
 static bool have_key;
 
 uint64_t far__deadline(int timeout_ms)
@@ -35,7 +36,7 @@ static void thread_ends(void *unused)
 			continue;
 		pthread_mutex_lock(&port->slave->lock);
 		/* Closing has taken the port from us already, if it is closed. */
-		if (port->holder == pthread_self())
+		if (port->holder == thread->id)
 			port->slave->ports_taken &= ~(1u << port->number);
 		pthread_mutex_unlock(&port->slave->lock);
 	}
@@ -63,13 +64,30 @@ void far__thread_known(void)
 
 /* ------------------------------------------------------------- closing */
 
+/* The barrier of far__ports_shut() or far__port_visit(), and of all other threads of this process. */
+static void barrier_for_both(void)
+{
+	shm_fence();
+	if (far__closer_makes_barrier)
+		SYS(membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+}
+
 void far__ports_shut(struct far__slave *slave)
 {
 	for (unsigned i = 0; i < FAR_LANES; i++)
 		atomic_store_explicit(&slave->port[i].handle, 0, memory_order_relaxed);
-	shm_fence();	/* partner: far__port_enter() */
-	if (far__closer_makes_barrier)
-		SYS(membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+	barrier_for_both();	/* partner: far__port_enter() */
+}
+
+void far__port_visit(struct far__port *port)
+{
+	if (atomic_load_explicit(&port->visited, memory_order_acquire) != FAR_VISITED) {
+		atomic_store_explicit(&port->visited, FAR_VISITOR_COMES, memory_order_relaxed);
+		barrier_for_both();	/* partner: far__port_claim() */
+		atomic_store_explicit(&port->visited, FAR_VISITED, memory_order_release);
+	}
+	while (atomic_load_explicit(&port->claimed, memory_order_acquire))
+		sched_yield();
 }
 
 bool far__ports_idle(struct far__slave *slave, uint64_t deadline)
@@ -97,6 +115,7 @@ static void open_lane(struct far__slave *slave, struct far__port *port, unsigned
 	port->call_bodies = port->queue_bodies = false;
 	port->wrapped = port->queued = false;
 	port->spin = (struct far__spin){ 0 };
+	port->visited = FAR_UNVISITED;
 	port->open = true;
 }
 
@@ -140,7 +159,7 @@ static struct far__port *take_port(struct far__slave *slave, uintptr_t handle, c
 		if (!port->open)
 			open_lane(slave, port, number);
 		slave->ports_taken |= 1u << number;
-		port->holder = pthread_self();
+		port->holder = far__thread.id;
 		atomic_store_explicit(&port->handle, handle, memory_order_release);
 	}
 	pthread_mutex_unlock(&slave->lock);
@@ -158,6 +177,8 @@ struct far__port *far__port_find(uintptr_t handle, const struct far__site *site)
 
 	if (!slave)
 		return NULL;
+	if (!thread->id)
+		thread->id = atomic_fetch_add(&last_id, 1) + 1;
 	if (!thread->port) {
 		thread->port = calloc(FAR_SLAVES_MAX, sizeof(struct far__port *));
 		if (!thread->port) {
@@ -168,7 +189,7 @@ struct far__port *far__port_find(uintptr_t handle, const struct far__site *site)
 	}
 	struct far__port *port = thread->port[number];
 
-	if (port && (port->shared || port->holder == pthread_self()) &&
+	if (port && (port->shared || port->holder == thread->id) &&
 	    atomic_load_explicit(&port->handle, memory_order_acquire) == handle)
 		return port;
 	port = take_port(slave, handle, site);

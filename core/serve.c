@@ -17,7 +17,6 @@
 
 enum {
 	BATCH = 64,	/* calls from one lane before the others have their turn */
-	PATIENCE = 4,	/* pauses before looking for more in a queue */
 	GLANCES = 64,	/* looks before the clock is asked how long to go on */
 };
 
@@ -183,20 +182,24 @@ static inline bool has_work_in(const struct far__ring *ring)
 
 static unsigned serve_queue(struct far__server *server, struct far__lane *lane)
 {
+	struct far__ring *queue = &lane->queue;
 	unsigned served = 0;
 
-	while (served < BATCH && has_work_in(&lane->queue)) {
-		serve_call(server, lane, &lane->queue);
+	while (served < BATCH && far__lane_has_queued(lane)) {
+		far__ring_fetch(queue, queue->position, far__asked(queue->position + FAR_LOOK_AHEAD));
+		serve_call(server, lane, queue);
 		served++;
 	}
 	return served;
 }
 
-unsigned far__server_step(struct far__server *server)
+/* Serve what is queued now, but for queues that it is better to be @patient with. */
+static unsigned serve_lanes(struct far__server *server, bool patient)
 {
 	uint64_t ready = shm_load64(&server->segment->ready);
-	unsigned served = 0, queued = 0;
+	unsigned served = 0;
 
+	server->patient = false;
 	if (FAR_UNLIKELY(ready != server->ready))
 		attach_new(server, ready);
 	for (uint32_t lanes = (uint32_t)ready; lanes; lanes &= lanes - 1) {
@@ -207,12 +210,19 @@ unsigned far__server_step(struct far__server *server)
 			serve_call(server, lane, &lane->call);
 			served++;
 		}
-		if (ready >> 32 & 1u << number)
-			queued += serve_queue(server, lane);
+		if (ready >> 32 & 1u << number) {
+			if (!patient)
+				lane->left = 0;
+			served += serve_queue(server, lane);
+			server->patient |= lane->left != 0;
+		}
 	}
-	if (served | queued)
-		server->patience = queued ? PATIENCE : 0;
-	return served + queued;
+	return served;
+}
+
+unsigned far__server_step(struct far__server *server)
+{
+	return serve_lanes(server, false);
 }
 
 static bool has_work(struct far__server *server)
@@ -243,19 +253,16 @@ unsigned far__server_wait(struct far__server *server, uint64_t deadline)
 	struct far__spinning spinning;
 	unsigned served;
 
-	served = far__server_step(server);
+	served = serve_lanes(server, deadline != 0);
 	if (served || !deadline)
 		return served;
 	/*
 	 * Glances without a clock: in a stream of calls the next is nearly here.
-	 * Not at once: to look while the caller writes takes the line from it. A
-	 * caller that queues calls need not wait for each, so let it get ahead.
+	 * Not at once: to look while the caller writes takes the line from it.
 	 */
-	for (int i = 0; i < server->patience; i++)
+	for (int i = 0; i < GLANCES; i += !server->patient) {
 		far_relax();
-	for (int i = 0; i < GLANCES; i++) {
-		far_relax();
-		served = far__server_step(server);
+		served = serve_lanes(server, true);
 		if (served)
 			return served;
 	}

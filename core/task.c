@@ -12,8 +12,9 @@
  *
  * Whoever has LOCKED it, the collecting thread or the port's thread that needs
  * the slot, is the only one to touch the slot's reply or the record; the other
- * waits for the few instructions that takes. A task in a thread of its own has
- * no port and is MOVED by that thread.
+ * waits for the few instructions that takes. A thread that has claimed the port
+ * of a task (far__port_claim) is alone with it and goes past LOCKED. A task in a
+ * thread of its own has no port and is MOVED by that thread.
  */
 #include <errno.h>
 #include <limits.h>
@@ -146,16 +147,27 @@ void far__tasks_thread_end(void)
 	give_back(0);
 }
 
-/* A LOCKED record ends: its generation too. */
-static void drop(struct task *t, uint64_t generation)
+/* A LOCKED record ends, and its generation: its handle is none any more. */
+static void end_generation(struct task *t, uint64_t generation)
+{
+	atomic_store_explicit(&t->word, word_of((generation + 1) & 0xffffffff, FREE), memory_order_release);
+}
+
+/* Whose generation has ended, and nobody knows it any more: for the next. */
+static void keep_record(struct task *t)
 {
 	if (FAR_UNLIKELY(t->holding))
 		free(t->holds.buffers);
-	atomic_store_explicit(&t->word, word_of((generation + 1) & 0xffffffff, FREE), memory_order_release);
 	t->next_free = kept;
 	kept = t->index + 1;
 	if (++nkept > KEPT)
 		give_back(KEPT / 2);
+}
+
+static void drop(struct task *t, uint64_t generation)
+{
+	end_generation(t, generation);
+	keep_record(t);
 }
 
 /* A record for the call. It takes over what the call holds. */
@@ -208,6 +220,36 @@ uintptr_t far__task_make(const struct far__call *call, struct far__port *port, s
 	atomic_store_explicit(&t->position, port->lane.queue.position, memory_order_relaxed);
 	set_running(t);
 	return handle_of(t);
+}
+
+/* ------------------------------------------------------------ claiming */
+
+/* If the task is this thread's alone, at an open slave: enter its port and claim it. Else NULL. */
+static struct far__port *claim(struct task *t)
+{
+	struct far__port *port = atomic_load_explicit(&t->port, memory_order_relaxed);
+
+	if (!port || !far__port_is_mine(port))
+		return NULL;
+	if (far__port_enter(port, atomic_load_explicit(&t->handle, memory_order_relaxed)) && far__port_claim(port))
+		return port;
+	far__port_leave(port);
+	return NULL;
+}
+
+static void unclaim(struct far__port *port)
+{
+	far__port_unclaim(port);
+	far__port_leave(port);
+}
+
+/* It could not be claimed: whoever has claimed it shall be done before it is touched. */
+static void visit_port(struct task *t)
+{
+	struct far__port *port = atomic_load_explicit(&t->port, memory_order_relaxed);
+
+	if (port && !far__port_is_mine(port))
+		far__port_visit(port);
 }
 
 /* -------------------------------------------------------------- moving */
@@ -263,11 +305,21 @@ static void conclude_forgotten(struct task *t, uint64_t generation)
 	drop(t, generation);
 }
 
-void far__task_move(uintptr_t handle, const struct far__port *port, uint32_t position)
+/* The same to a task that is LOCKED or claimed, and was in @phase. */
+static void move(struct task *t, uint64_t generation, enum phase phase, const struct far__port *port, uint32_t position)
 {
-	uint64_t generation;
-	struct task *t = find(handle, &generation);
+	far__port_reply(port, &port->lane.queue, position, far__is_small(t->site, t->result), &t->reply);
+	if (phase == FORGOTTEN) {
+		conclude_forgotten(t, generation);
+		return;
+	}
+	if (FAR_UNLIKELY(t->holding) && !save_body(&t->holds, t->site->result_size))
+		t->reply.info = far__reply_info(FAR_LOST, 0, 0);
+	atomic_store_explicit(&t->word, word_of(generation, MOVED), memory_order_release);
+}
 
+static void move_locked(struct task *t, uint64_t generation, const struct far__port *port, uint32_t position)
+{
 	for (;;) {
 		uint64_t word = atomic_load_explicit(&t->word, memory_order_acquire);
 		enum phase phase = word & 0xff;
@@ -280,16 +332,28 @@ void far__task_move(uintptr_t handle, const struct far__port *port, uint32_t pos
 		}
 		if (!atomic_compare_exchange_weak(&t->word, &word, word_of(generation, LOCKED)))
 			continue;
-		far__port_reply(port, &port->lane.queue, position, far__is_small(t->site, t->result), &t->reply);
-		if (phase == FORGOTTEN) {
-			conclude_forgotten(t, generation);
-			return;
-		}
-		if (FAR_UNLIKELY(t->holding) && !save_body(&t->holds, t->site->result_size))
-			t->reply.info = far__reply_info(FAR_LOST, 0, 0);
-		atomic_store_explicit(&t->word, word_of(generation, MOVED), memory_order_release);
+		move(t, generation, phase, port, position);
 		return;
 	}
+}
+
+void far__task_move(uintptr_t handle, struct far__port *port, uint32_t position)
+{
+	uint64_t generation;
+	struct task *t = find(handle, &generation);
+
+	/* Its holder has entered the port, or nobody will any more. */
+	if (!far__port_is_mine(port) || !far__port_claim(port)) {
+		move_locked(t, generation, port, position);
+		return;
+	}
+	uint64_t word = atomic_load_explicit(&t->word, memory_order_relaxed);
+	enum phase phase = word & 0xff;
+
+	far__ring_fetch(&port->lane.queue, position, far__answered(position + FAR_LOOK_AHEAD));
+	if (word >> 8 == generation && (phase == RUNNING || phase == FORGOTTEN))
+		move(t, generation, phase, port, position);
+	far__port_unclaim(port);
 }
 
 /* ------------------------------------------------------------- waiting */
@@ -361,7 +425,7 @@ static bool await_visiting(struct waiting *w, uint64_t deadline)
 			await_thread(t, deadline);
 		} else if (far__thread.server && far__thread.server->number == port->slave->number) {
 			far__port_await(port, &port->lane.queue, position, deadline);
-		} else if (port->holder == pthread_self() && !port->shared) {
+		} else if (far__port_is_mine(port)) {
 			far__port_await(port, &port->lane.queue, position, deadline);
 		} else {
 			far__thread_known();
@@ -403,6 +467,94 @@ static bool take_reply(struct task *t)
 	return true;
 }
 
+/* The end of a task whose reply is known: as far__dispatch() returns. */
+static int conclude(struct task *t, const struct far__message *reply, struct far_registers *registers)
+{
+	struct far__holds nothing = { 0 };
+
+	return far__conclude(t->site, t->result, t->handle, reply, FAR_UNLIKELY(t->holding) ? &t->holds : &nothing, registers);
+}
+
+/* Collect a task that this thread can claim, answered or MOVED; -1 if it cannot, or is neither. */
+static int collect_mine(const struct waiting *w, struct far_registers *registers)
+{
+	struct task *t = w->task;
+	struct far__port *port = claim(t);
+	struct far__message reply;
+
+	if (!port)
+		return -1;
+	struct far__ring *queue = &port->lane.queue;
+	uint64_t word = atomic_load_explicit(&t->word, memory_order_relaxed);
+	uint32_t position = atomic_load_explicit(&t->position, memory_order_relaxed);
+
+	if (word == word_of(w->generation, RUNNING) && far__ring_is_answered(queue, position)) {
+		far__ring_fetch(queue, position, far__answered(position + FAR_LOOK_AHEAD));
+		far__port_reply(port, queue, position, far__is_small(t->site, t->result), &reply);
+	} else if (word == word_of(w->generation, MOVED)) {
+		reply = t->reply;
+	} else {
+		unclaim(port);
+		return -1;
+	}
+	end_generation(t, w->generation);
+	far__port_unclaim(port);
+	int x87 = conclude(t, &reply, registers);
+
+	far__port_leave(port);	/* not before: what it holds may lie in its slot's body */
+	keep_record(t);
+	return x87;
+}
+
+/* Wait for a task of a port that this thread holds, as for a call that it makes. */
+static void await_mine(const struct waiting *w)
+{
+	struct far__port *port = atomic_load_explicit(&w->task->port, memory_order_relaxed);
+
+	if (!port || !far__port_is_mine(port))
+		return;
+	if (far__port_enter(port, atomic_load_explicit(&w->task->handle, memory_order_relaxed)) &&
+	    atomic_load_explicit(&w->task->word, memory_order_acquire) == word_of(w->generation, RUNNING))
+		far__port_await(port, &port->lane.queue, w->task->position, FAR_FOREVER);
+	far__port_leave(port);
+}
+
+/* Any thread, whatever has become of the slave. */
+static int collect_locked(const struct far__call *call, struct waiting *w, struct far_registers *registers)
+{
+	struct task *t = w->task;
+
+	visit_port(t);
+	for (;;) {
+		uint64_t word = atomic_load_explicit(&t->word, memory_order_acquire);
+		enum phase phase = word & 0xff;
+
+		if (word >> 8 != w->generation || phase == FREE || phase == FORGOTTEN) {
+			no_such_task("far_wait", call->site, call->task);
+			return far__no_result(call->site, call->result, registers);
+		}
+		if (phase == LOCKED) {
+			sched_yield();
+			continue;
+		}
+		if ((phase == RUNNING && !t->port) ||
+		    !atomic_compare_exchange_weak(&t->word, &word, word_of(w->generation, LOCKED))) {
+			await(w, FAR_FOREVER);
+			continue;
+		}
+		/* LOCKED, its slave cannot be freed, and the slot may be looked at. */
+		if (phase == RUNNING && !take_reply(t)) {
+			atomic_store(&t->word, word_of(w->generation, RUNNING));
+			await(w, FAR_FOREVER);
+			continue;
+		}
+		int x87 = conclude(t, &t->reply, registers);
+
+		drop(t, w->generation);
+		return x87;
+	}
+}
+
 int far__task_collect(const struct far__call *call, struct far_registers *registers)
 {
 	struct waiting w;
@@ -414,37 +566,13 @@ int far__task_collect(const struct far__call *call, struct far_registers *regist
 			no_such_task("far_wait", call->site, call->task);
 		return far__no_result(call->site, call->result, registers);
 	}
-	for (;;) {
-		struct task *t = w.task;
-		uint64_t word = atomic_load_explicit(&t->word, memory_order_acquire);
-		enum phase phase = word & 0xff;
+	int x87 = collect_mine(&w, registers);
 
-		if (word >> 8 != w.generation || phase == FREE || phase == FORGOTTEN) {
-			no_such_task("far_wait", call->site, call->task);
-			return far__no_result(call->site, call->result, registers);
-		}
-		if (phase == LOCKED) {
-			sched_yield();
-			continue;
-		}
-		if ((phase == RUNNING && !t->port) ||
-		    !atomic_compare_exchange_weak(&t->word, &word, word_of(w.generation, LOCKED))) {
-			await(&w, FAR_FOREVER);
-			continue;
-		}
-		/* LOCKED, its slave cannot be freed, and the slot may be looked at. */
-		if (phase == RUNNING && !take_reply(t)) {
-			atomic_store(&t->word, word_of(w.generation, RUNNING));
-			await(&w, FAR_FOREVER);
-			continue;
-		}
-		struct far__holds nothing = { 0 };
-		int x87 = far__conclude(t->site, t->result, t->handle, &t->reply, FAR_UNLIKELY(t->holding) ? &t->holds : &nothing,
-					registers);
-
-		drop(t, w.generation);
-		return x87;
+	if (x87 < 0) {
+		await_mine(&w);
+		x87 = collect_mine(&w, registers);
 	}
+	return x87 >= 0 ? x87 : collect_locked(call, &w, registers);
 }
 
 int far__task_wait_for(uintptr_t task, int timeout_ms)
@@ -482,6 +610,49 @@ int far__task_done(uintptr_t task)
 	return done;
 }
 
+/* Forget a task that this thread can claim: false if it cannot, or it is none. */
+static bool forget_mine(const struct waiting *w)
+{
+	struct far__port *port = claim(w->task);
+	uint64_t word = atomic_load_explicit(&w->task->word, memory_order_relaxed);
+	bool is_task = word == word_of(w->generation, RUNNING) || word == word_of(w->generation, MOVED);
+
+	if (!port)
+		return false;
+	if (word == word_of(w->generation, MOVED))
+		conclude_forgotten(w->task, w->generation);
+	else if (is_task)
+		atomic_store_explicit(&w->task->word, word_of(w->generation, FORGOTTEN), memory_order_release);
+	unclaim(port);
+	return is_task;
+}
+
+static bool forget_locked(const struct waiting *w)
+{
+	struct task *t = w->task;
+
+	visit_port(t);
+	for (;;) {
+		uint64_t word = atomic_load_explicit(&t->word, memory_order_acquire);
+		enum phase phase = word & 0xff;
+
+		if (word >> 8 != w->generation || phase == FREE || phase == FORGOTTEN)
+			return false;
+		if (phase == LOCKED) {
+			sched_yield();
+			continue;
+		}
+		if (phase == MOVED) {
+			if (!atomic_compare_exchange_weak(&t->word, &word, word_of(w->generation, LOCKED)))
+				continue;
+			conclude_forgotten(t, w->generation);
+			return true;
+		}
+		if (atomic_compare_exchange_weak(&t->word, &word, word_of(w->generation, FORGOTTEN)))
+			return true;
+	}
+}
+
 int far__task_forget(uintptr_t task)
 {
 	struct waiting w;
@@ -489,25 +660,8 @@ int far__task_forget(uintptr_t task)
 	if (!task)
 		return 0;
 	w.task = find(task, &w.generation);
-	while (w.task) {
-		uint64_t word = atomic_load_explicit(&w.task->word, memory_order_acquire);
-		enum phase phase = word & 0xff;
-
-		if (word >> 8 != w.generation || phase == FREE || phase == FORGOTTEN)
-			break;
-		if (phase == LOCKED) {
-			sched_yield();
-			continue;
-		}
-		if (phase == MOVED) {
-			if (!atomic_compare_exchange_weak(&w.task->word, &word, word_of(w.generation, LOCKED)))
-				continue;
-			conclude_forgotten(w.task, w.generation);
-			return 0;
-		}
-		if (atomic_compare_exchange_weak(&w.task->word, &word, word_of(w.generation, FORGOTTEN)))
-			return 0;
-	}
+	if (w.task && (forget_mine(&w) || forget_locked(&w)))
+		return 0;
 	no_such_task("far_forget", NULL, task);
 	return -EINVAL;
 }

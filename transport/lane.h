@@ -79,7 +79,8 @@ _Static_assert(FAR_BODIES_AT + FAR_QUEUE_MAX * sizeof(struct far__body) == FAR_L
 struct far__lane_head {
 	struct far__park producer;	/* where threads that wait for replies sleep */
 	uint32_t mask;			/* the queue's slots - 1; set before its bit in ready */
-	uint32_t unused[12];
+	uint32_t hurry;			/* the last position in the queue that its producer waited for: a hint */
+	uint32_t unused[11];
 };
 
 /* What segment->stop may be. */
@@ -114,6 +115,7 @@ struct far__ring {
 	struct far__body *bodies;
 	uint32_t mask;
 	uint32_t position;	/* the producer's next to fill, or the slave's next to take */
+	uint32_t handed_over;	/* those before this one were, when one was looked at: see far__ring_fetch() */
 };
 
 /* One side's view of a lane. */
@@ -121,6 +123,11 @@ struct far__lane {
 	struct far__segment *segment;
 	struct far__lane_head *head;
 	struct far__ring call, queue;
+	/* The slave's patience with the queue, in looks: see far__lane_has_queued(). */
+	uint32_t found;		/* calls since it last took all there was */
+	uint32_t patience;	/* how many looks to leave out then */
+	uint32_t left;		/* of them, now */
+	uint32_t hurried;	/* what head->hurry was */
 };
 
 static inline uint32_t far__asked(uint32_t position)
@@ -151,6 +158,41 @@ static inline bool far__ring_is_asked(const struct far__ring *ring, uint32_t pos
 static inline bool far__ring_is_answered(const struct far__ring *ring, uint32_t position)
 {
 	return (uint32_t)shm_load64(&far__ring_slot(ring, position)->head) == far__answered(position);
+}
+
+/*
+ * The slave's: is the queue's next call there? A slave that is about as fast as its
+ * caller would look at each slot while it is being written, and both would wait for
+ * every cache line. So when it has taken all there was, it does not look again at
+ * once: the longer, the more calls it found the last time, unless the caller says
+ * that it waits. A caller that makes one call at a time is not made to wait.
+ */
+static inline bool far__lane_has_queued(struct far__lane *lane)
+{
+	enum { LEAST = 4, PER_CALL = 3, MOST = 256 };	/* looks that are left out */
+
+	if (lane->left) {
+		lane->left--;
+		if (shm_peek(&lane->head->hurry) != lane->hurried) {
+			lane->left = 0;
+			lane->patience /= 4;
+		}
+		return false;
+	}
+	if (far__ring_is_asked(&lane->queue, lane->queue.position)) {
+		lane->found++;
+		return true;
+	}
+	if (lane->found) {
+		if (lane->found * PER_CALL < lane->patience)
+			lane->patience /= 2;
+		else if (lane->patience < MOST)
+			lane->patience += lane->patience + LEAST;
+		lane->left = lane->patience;
+		lane->hurried = shm_peek(&lane->head->hurry);
+		lane->found = 0;
+	}
+	return false;
 }
 
 /* What a slot carries, on its way in or out. */
