@@ -528,6 +528,17 @@ int far__conclude(const struct far__site *site, uint8_t result, uintptr_t handle
 	return result == FAR__X87 || result == FAR__X87_2 ? (int)(info >> 8 & 3) : 0;
 }
 
+/* A call that will not be made, for the reason in far_error(): take all of it back. */
+static int unsent(struct far__call *call, struct far__holds *holds, struct far_registers *registers)
+{
+	far__holds_release(holds);
+	if (call->port)
+		far__port_leave(call->port);
+	if (call->nbuffers && far__failed)
+		take_fds_back(call);
+	return far__no_result(call->site, call->result, registers);
+}
+
 /* ------------------------------------------------------------- dispatch */
 
 /* Where a result in memory goes: begun in the body if it fits, else on the heap. */
@@ -648,11 +659,8 @@ static int schedule(struct far__call *call, struct far_registers *registers, str
 	uint32_t position = queue->position;
 
 	call->task = far__task_make(call, port, holds);
-	if (FAR_UNLIKELY(!call->task)) {
-		far__holds_release(holds);
-		far__port_leave(port);
-		return far__no_result(call->site, call->result, registers);
-	}
+	if (FAR_UNLIKELY(!call->task))
+		return unsent(call, holds, registers);
 	port->task[position & queue->mask] = call->task;
 	port->wrapped |= position - far__first_position == queue->mask;
 	port->queued = true;
@@ -691,12 +699,7 @@ static int refused(struct far__call *call, struct far_registers *registers)
 	for (unsigned i = 0; i < holds.nbuffers; i++)
 		if (!holds.buffers[i].there)
 			holds.buffers[i].use &= FAR_PASSED_FD;
-	far__holds_release(&holds);
-	if (call->port)
-		far__port_leave(call->port);
-	if (call->nbuffers && far__failed)
-		take_fds_back(call);
-	return far__no_result(call->site, call->result, registers);
+	return unsent(call, &holds, registers);
 }
 
 /*
@@ -748,14 +751,10 @@ static int make(struct far__call *call, struct far_registers *registers, const u
 	}
 	struct far__port *port = call->port;
 	struct far__holds holds = { .buffers = call->buffers, .nbuffers = call->nbuffers };
-
 	struct far__message m;
 
-	if (!pack(call, registers, stack, &holds, &m)) {
-		far__holds_release(&holds);
-		far__port_leave(port);
-		return far__no_result(call->site, call->result, registers);
-	}
+	if (!pack(call, registers, stack, &holds, &m))
+		return unsent(call, &holds, registers);
 	if (call->op == FAR__OP_SCHEDULE || port->shared)
 		return schedule(call, registers, &holds, &m);
 	return invoke(call, registers, &holds, &m);

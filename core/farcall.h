@@ -95,11 +95,14 @@ enum far_when_full {
 
 /* All zero is the default. Give what you need: far_slave_process(.name = "x"). */
 struct far_options {
-	size_t far__size;		/* set by the macros */
+	size_t far__size;		/* these three are set by the macros */
+	const char *far__file;
+	unsigned far__line;
 	const char *name;		/* seen in errors, top and ps; copied, 15 bytes are kept */
 	void (*setup)(void *arg);	/* run in the new slave before its calls */
 	void *setup_arg;		/* follows the rules for pointer arguments, below */
-	unsigned queue;			/* calls a thread may have waiting: 1 to 4096, default 128 */
+	unsigned queue;			/* calls a thread may have waiting: 1 to 4096, default 128;
+					   rounded up to a power of two */
 	enum far_when_full when_full;
 	int close_ms;			/* far_slave_close() waits so long for a hung slave; default: no limit */
 };
@@ -181,7 +184,9 @@ FAR_API struct far_slave *far_slave_self(void);
  *   - any other pointer is refused (FAR_EPOINTER) before anything is sent,
  *     unless one of the words below says what to do;
  *   - a pointer another slave returned is refused (FAR_ESTALE).
- * Pointers inside structures are not looked at.
+ * Pointers inside structures are not looked at. A slave's own static data, and
+ * what it maps beyond 16 GiB, have addresses that do not tell whose they are: a
+ * pointer to those that it returned needs far_remote() to be passed back.
  */
 #define far_invoke(slave, ...) \
 	FAR__INVOKE(slave, FAR__COUNT(__VA_ARGS__), FAR__FIRST(__VA_ARGS__), __VA_ARGS__)
@@ -412,7 +417,8 @@ FAR_API void far__probe(void);
 FAR_API void far__probe_x87(void);
 FAR_API int far__x87_left(void);
 
-#define FAR__OPTIONS(...) (&(const struct far_options){ .far__size = sizeof(struct far_options), __VA_ARGS__ })
+#define FAR__OPTIONS(...) (&(const struct far_options){ .far__size = sizeof(struct far_options), \
+	.far__file = __FILE__, .far__line = __LINE__, __VA_ARGS__ })
 
 #define FAR__CAT_(a, b) a##b
 #define FAR__CAT(a, b) FAR__CAT_(a, b)

@@ -44,12 +44,15 @@ static int start_family(void)
 
 	if (!err)
 		err = far__space_map();
-	if (!err)
-		err = far__space_commit(0, 0, sizeof(struct far__family));
-	if (!err)
-		err = far__heap_init();
 	if (err)
 		return err;
+	err = far__space_commit(0, 0, sizeof(struct far__family));
+	if (!err)
+		err = far__heap_init();
+	if (err) {
+		far__space_unmap();
+		return err;
+	}
 	for (unsigned n = 0; n < FAR_SLAVES_MAX; n++)
 		shm_set(&far__member(n)->owner, FAR_NOBODY);
 	shm_store(&far__member(0)->state, FAR_ALIVE);

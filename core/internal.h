@@ -284,12 +284,6 @@ struct far__holds {
 
 void far__holds_release(struct far__holds *holds);
 
-/* Whether a call takes a message of few words: see message.h. */
-static inline bool far__is_small(const struct far__site *site, uint8_t result)
-{
-	return !(site->vectors | site->stack) && site->ints < FAR_FEW_WORDS && result <= FAR__INTEGERS;
-}
-
 /* Why there is no result. Takes what the reply holds. */
 void far__explain(struct far_error *error, const struct far__site *site, uintptr_t handle, const struct far__message *reply);
 

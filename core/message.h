@@ -18,10 +18,12 @@
 #ifndef FAR_CORE_MESSAGE_H
 #define FAR_CORE_MESSAGE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "call_x86_64.h"
+#include "farcall.h"
 #include "lane.h"
 
 enum {
@@ -81,8 +83,14 @@ static inline const uint64_t *far__unpack(const uint64_t *from, const struct far
 /*
  * Most calls have a few integer arguments and an integer result, or none: such a
  * message is just the function and two words, its info the number of arguments.
+ * The caller knows it by the call, the slave by the info.
  */
 enum { FAR_SMALL_INTS = FAR_FEW_WORDS - 1 };
+
+static inline bool far__is_small(const struct far__site *site, uint8_t result)
+{
+	return !(site->vectors | site->stack) && site->ints <= FAR_SMALL_INTS && result <= FAR__INTEGERS;
+}
 
 static inline bool far__info_is_small(uint32_t info)
 {

@@ -35,24 +35,38 @@ struct far__slave *far__slave_find(uintptr_t handle, const char *function, const
 
 /* -------------------------------------------------------------- making */
 
-static bool check(const char *function, const struct far_options *o)
+/* Where a slave is being made, for its errors. */
+static struct far__site site_of(const char *function, const struct far_options *o)
 {
-	if (o->queue > FAR_QUEUE_MAX)
-		far__fail(FAR_EINVAL, EINVAL, function, NULL, ".queue = %u: at most %d calls can wait", o->queue, FAR_QUEUE_MAX);
+	struct far__site site = { .function = function };
+
+	if (o->far__size >= sizeof *o) {
+		site.file = o->far__file;
+		site.line = o->far__line;
+	}
+	return site;
+}
+
+static bool check(const struct far__site *site, const struct far_options *o)
+{
+	const char *function = site->function;
+
+	if (o->far__size < sizeof *o)
+		far__fail(FAR_EINVAL, EINVAL, function, site, "the program was compiled with another farcall.h");
+	else if (o->queue > FAR_QUEUE_MAX)
+		far__fail(FAR_EINVAL, EINVAL, function, site, ".queue = %u: at most %d calls can wait", o->queue, FAR_QUEUE_MAX);
 	else if (o->when_full != FAR_WAIT && o->when_full != FAR_FAIL)
-		far__fail(FAR_EINVAL, EINVAL, function, NULL, ".when_full is neither FAR_WAIT nor FAR_FAIL");
+		far__fail(FAR_EINVAL, EINVAL, function, site, ".when_full is neither FAR_WAIT nor FAR_FAIL");
 	else if (o->close_ms < 0)
-		far__fail(FAR_EINVAL, EINVAL, function, NULL, ".close_ms = %d is negative", o->close_ms);
-	else if (o->far__size < sizeof *o)
-		far__fail(FAR_EINVAL, EINVAL, function, NULL, "the program was compiled with another farcall.h");
+		far__fail(FAR_EINVAL, EINVAL, function, site, ".close_ms = %d is negative", o->close_ms);
 	else
 		return true;
 	return false;
 }
 
-static void no_slave(const char *function, int err, const char *what)
+static void no_slave(const struct far__site *site, int err, const char *what)
 {
-	far__fail(err == -ENOSPC || err == -ENOMEM ? FAR_ENOMEM : FAR_ELIMIT, -err, function, NULL, "%s: %s", what,
+	far__fail(err == -ENOSPC || err == -ENOMEM ? FAR_ENOMEM : FAR_ELIMIT, -err, site->function, site, "%s: %s", what,
 		  err == -EAGAIN ? "too many slaves, processes or threads (see ulimit -u)" : strerror(-err));
 }
 
@@ -85,12 +99,13 @@ static struct far__slave *record_of(unsigned number)
 }
 
 /* Fill the record of a number that is alive, and open it to callers. */
-static struct far__slave *open_slave(const char *function, unsigned number, enum far__kind kind, const struct far_options *o)
+static struct far__slave *open_slave(const struct far__site *site, unsigned number, enum far__kind kind,
+				     const struct far_options *o)
 {
 	struct far__slave *slave = record_of(number);
 
 	if (!slave) {
-		no_slave(function, -ENOMEM, "no memory for a slave");
+		no_slave(site, -ENOMEM, "no memory for a slave");
 		return NULL;
 	}
 	pthread_mutex_lock(&slave->lock);
@@ -108,20 +123,34 @@ static struct far__slave *open_slave(const char *function, unsigned number, enum
 	return slave;
 }
 
+/* far_invoke(handle, setup, arg), with the errors of who makes the slave. */
+static void invoke_setup(const struct far__site *made, struct far_slave *handle, void (*setup)(void *), void *arg)
+{
+	const struct far__site site = {
+		.function = "setup", .file = made->file, .line = made->line, .arguments = 1, .ints = 1, .result = FAR__VOID,
+	};
+	struct far__buffer string;
+	struct far__call call;
+
+	far__start(&call, handle, (void *)(uintptr_t)setup, &string, FAR__OP_INVOKE);
+	call.site = &site;
+	call.result = FAR__VOID;
+	far__look(&call, &arg, 1, 0);
+	__builtin_call_with_static_chain(((void (*)(void *))(uintptr_t)far__entry())(arg), FAR__ESCAPE(&call));
+}
+
 /* Run .setup in the new slave. When it fails the slave is closed again, and its error stays. */
-static struct far_slave *set_up(struct far__slave *slave, const struct far_options *o)
+static struct far_slave *set_up(const struct far__site *site, struct far__slave *slave, const struct far_options *o)
 {
 	struct far_slave *handle = (struct far_slave *)atomic_load(&slave->handle);
-	void (*setup)(void *) = o->setup;
 
-	if (!setup)
+	if (!o->setup)
 		return handle;
-	far_invoke(handle, setup, o->setup_arg);
+	invoke_setup(site, handle, o->setup, o->setup_arg);
 	if (!far__failed)
 		return handle;
 	struct far_error error = *far_error();
 
-	error.function = "setup";
 	far_slave_close(handle);
 	far_error();
 	far__fail_with(&error);
@@ -153,27 +182,27 @@ static void *thread_main(void *arg)
 }
 
 /* A slave of this process: its number, segment and server. NULL and far_error(). */
-static struct far__slave *make_local(const char *function, enum far__kind kind, const struct far_options *o)
+static struct far__slave *make_local(const struct far__site *site, enum far__kind kind, const struct far_options *o)
 {
 	struct far__server *server;
 	int err;
 
-	if (far__ready(function) || !check(function, o))
+	if (far__ready(site->function) || !check(site, o))
 		return NULL;
 	unsigned number = far__member_take(far__self, &err);
 
 	if (!number) {
-		no_slave(function, err, "no slave can be made");
+		no_slave(site, err, "no slave can be made");
 		return NULL;
 	}
 	shm_store(&far__member(number)->state, FAR_ALIVE);
-	struct far__slave *slave = open_slave(function, number, kind, o);
+	struct far__slave *slave = open_slave(site, number, kind, o);
 
 	server = slave ? malloc(sizeof *server) : NULL;
 	if (!server) {
 		if (slave) {
 			slave->handle = 0;
-			no_slave(function, -ENOMEM, "no memory for a slave");
+			no_slave(site, -ENOMEM, "no memory for a slave");
 		}
 		far__member_give(number);
 		return NULL;
@@ -193,60 +222,64 @@ static void unmake_local(struct far__slave *slave)
 
 struct far_slave *far__slave_thread(const struct far_options *o)
 {
-	struct far__slave *slave = make_local("far_slave_thread", FAR_THREAD, o);
+	struct far__site site = site_of("far_slave_thread", o);
+	struct far__slave *slave = make_local(&site, FAR_THREAD, o);
 
 	if (!slave)
 		return NULL;
 	int err = pthread_create(&slave->thread, NULL, thread_main, slave->server);
 
 	if (err) {
-		no_slave("far_slave_thread", -err, "no thread can be started");
+		no_slave(&site, -err, "no thread can be started");
 		slave->handle = 0;
 		unmake_local(slave);
 		return NULL;
 	}
 	pthread_setname_np(slave->thread, slave->name);
-	return set_up(slave, o);
+	return set_up(&site, slave, o);
 }
 
 struct far_slave *far__slave_here(const struct far_options *o)
 {
+	struct far__site site = site_of("far_slave_here", o);
+
 	if (far__thread.server) {
-		far__fail(FAR_EINVAL, EBUSY, "far_slave_here", NULL, "this thread is a slave already");
+		far__fail(FAR_EINVAL, EBUSY, site.function, &site, "this thread is a slave already");
 		return NULL;
 	}
-	struct far__slave *slave = make_local("far_slave_here", FAR_HERE, o);
+	struct far__slave *slave = make_local(&site, FAR_HERE, o);
 
 	if (!slave)
 		return NULL;
 	slave->thread = pthread_self();
 	far__thread.server = slave->server;
-	return set_up(slave, o);
+	return set_up(&site, slave, o);
 }
 
 struct far_slave *far__slave_process(const struct far_options *o)
 {
+	struct far__site site = site_of("far_slave_process", o);
 	int err;
 
-	if (far__ready("far_slave_process") || !check("far_slave_process", o))
+	if (far__ready(site.function) || !check(&site, o))
 		return NULL;
 	const char *obstacle = far__processes_ready();
 
 	if (obstacle) {
-		far__fail(FAR_EINIT, ENOTSUP, "far_slave_process", NULL, "%s", obstacle);
+		far__fail(FAR_EINIT, ENOTSUP, site.function, &site, "%s", obstacle);
 		return NULL;
 	}
 	unsigned number = far__zygote_take(&err);
 
 	if (!number) {
 		if (err == -EOWNERDEAD)
-			far__fail(FAR_EINIT, EOWNERDEAD, "far_slave_process", NULL,
+			far__fail(FAR_EINIT, EOWNERDEAD, site.function, &site,
 				  "the zygote, from which slave processes are started, has died");
 		else
-			no_slave("far_slave_process", err, "no process can be started");
+			no_slave(&site, err, "no process can be started");
 		return NULL;
 	}
-	struct far__slave *slave = open_slave("far_slave_process", number, FAR_PROCESS, o);
+	struct far__slave *slave = open_slave(&site, number, FAR_PROCESS, o);
 
 	if (!slave) {
 		far__zygote_kill(number);
@@ -256,17 +289,18 @@ struct far_slave *far__slave_process(const struct far_options *o)
 
 	memcpy(name, slave->name, sizeof name);
 	shm_copy_in(slave->segment->name, name, 2);
-	return set_up(slave, o);
+	return set_up(&site, slave, o);
 }
 
 void far__slave_myself(struct far__server *server)
 {
 	struct far_options none = { .far__size = sizeof none };
+	struct far__site site = { .function = "far_init" };
 	struct far__slave *slave;
 
 	for (unsigned n = 0; n < FAR_SLAVES_MAX; n++)
 		slaves[n] = NULL;	/* the parent's; their memory is nobody's now */
-	slave = open_slave("far_init", server->number, FAR_MYSELF, &none);
+	slave = open_slave(&site, server->number, FAR_MYSELF, &none);
 	if (slave)
 		slave->server = server;
 }

@@ -25,6 +25,7 @@
 #include <time.h>
 
 #include "internal.h"
+#include "message.h"
 #include "sys.h"
 
 enum phase { FREE, RUNNING, LOCKED, MOVED, FORGOTTEN };
@@ -590,7 +591,15 @@ int far__task_wait_for(uintptr_t task, int timeout_ms)
 		no_such_task("far_wait_for", NULL, task);
 		return -EINVAL;
 	}
-	return await(&w, far__deadline(timeout_ms)) ? 0 : -ETIMEDOUT;
+	uint64_t deadline = far__deadline(timeout_ms);
+
+	/* LOCKED says nothing: another thread that waits for it is having a look. */
+	while (await(&w, deadline)) {
+		if (atomic_load_explicit(&w.task->word, memory_order_acquire) != word_of(w.generation, LOCKED))
+			return 0;
+		sched_yield();
+	}
+	return -ETIMEDOUT;
 }
 
 int far__task_done(uintptr_t task)

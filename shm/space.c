@@ -116,6 +116,19 @@ int far__space_map(void)
 	return 0;
 }
 
+void far__space_unmap(void)
+{
+	struct far__space *s = &far__space;
+
+	if (s->windows)
+		SYS(munmap, s->windows, s->window_size * s->slaves);
+	SYS(munmap, s->heap, s->heap_size);
+	SYS(close, s->heap_fd);
+	SYS(munmap, s->control, FAR_SEGMENT_SIZE * s->slaves);
+	SYS(close, s->control_fd);
+	*s = (struct far__space){ .heap_fd = -1, .control_fd = -1 };
+}
+
 int far__space_commit(unsigned slave, size_t offset, size_t length)
 {
 	return far__object_commit(far__space.control_fd, slave * FAR_SEGMENT_SIZE + offset, length);

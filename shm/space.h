@@ -38,6 +38,9 @@ extern struct far__space far__space;
 /* Map it all, once: 0, or -errno with nothing mapped. Not thread-safe. */
 int far__space_map(void);
 
+/* Undo it. Nothing may point into it any more. */
+void far__space_unmap(void);
+
 /* Which window @p lies in, or -1. */
 static inline int far__space_window(const void *p)
 {

@@ -792,6 +792,40 @@ TEST_BOTH(a_refused_call_keeps_no_descriptor)
 	CHECK_EQ(far_slave_close(s), 0);
 }
 
+struct huge { char byte[1 << 20]; };
+
+static struct huge make_huge(int fd)
+{
+	static struct huge h;
+
+	read_first(fd);
+	return h;
+}
+
+PLAIN(a_call_without_room_for_its_result_keeps_no_descriptor)
+{
+	setenv("FARCALL_HEAP", "16M", 1);
+	CHECK_EQ(far_init(), 0);
+	struct far_slave *s = far_slave_process();
+	int file = memfd_create("file", MFD_CLOEXEC);
+	static struct huge h;
+
+	CHECK(write(file, "f", 1) == 1);
+	far_invoke(s, read_first, far_fd(file));
+	int there = far_invoke(s, fds_there);
+
+	while (far_alloc(1 << 16))
+		;
+	CHECK_FAILED(FAR_ENOMEM);
+	for (int i = 0; i < 10; i++) {
+		h = far_invoke(s, make_huge, far_fd(file));
+		CHECK_FAILED(FAR_ENOMEM);
+	}
+	CHECK_EQ(h.byte[0], 0);
+	CHECK(far_invoke(s, fds_there) <= there + 2);	/* what it sleeps with */
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
 struct passing { pthread_t thread; struct far_slave *slave; int fd; };
 
 static void *pass_many(void *arg)

@@ -148,6 +148,8 @@ TEST_BOTH(setup_that_raises_leaves_no_slave)
 	CHECK(!START(.setup = raise_in_setup, .setup_arg = (void *)(uintptr_t)"this"));
 	CHECK_FAILED(4711);
 	CHECK_HAS(far_error()->message, "setup does not like this");
+	CHECK_STR(strrchr(far_error()->file, '/') + 1, "slave_test.c");
+	CHECK_HAS(far_error()->message, "(slave_test.c:");
 	check_no_slaves(fds);
 }
 
