@@ -43,18 +43,38 @@ static inline struct far__slave *slave_of(const struct far__call *call)
 	return ((struct far__port *)call->port)->slave;
 }
 
-static inline unsigned argument_words(const struct far__site *site)
+static inline unsigned argument_words(const struct far__call *call)
 {
-	return site->ints + site->vectors * (1u + site->wide) + site->stack / 8;
+	const struct far__site *site = call->site;
+
+	return call->timed + site->ints + site->vectors * (1u + site->wide) + site->stack / 8;
 }
 
 /* A message of few words: integer registers alone, in and out. */
 static inline bool is_small(const struct far__call *call)
 {
-	return far__is_small(call->site, call->result);
+	return far__is_small(call->site, call->result) && !call->timed;
+}
+
+/* The caller waits for the result at once. */
+static inline bool is_invoke(const struct far__call *call)
+{
+	return call->op <= FAR__OP_INVOKE_WITHIN;
+}
+
+/* Its time limit in ms, or -1. */
+static inline int time_limit(const struct far__call *call, const struct far__slave *slave)
+{
+	return call->within != FAR__SLAVES_DEADLINE ? call->within : slave->deadline_ms ? slave->deadline_ms : -1;
 }
 
 /* --------------------------------------------------------------- begin */
+
+static void fail_cancelled(const struct far__call *call)
+{
+	far__fail(FAR_ECANCELLED, ECANCELED, call->site->function, call->site,
+		  "the call that it was made in was cancelled");
+}
 
 /* Make the queue's next slot ours: wait until its last call is answered. */
 static bool free_slot(const struct far__call *call, struct far__port *port)
@@ -70,8 +90,12 @@ static bool free_slot(const struct far__call *call, struct far__port *port)
 					  "the queue of slave \"%s\" is full", port->slave->name);
 				return false;
 			}
-			if (!far__port_await(port, queue, before, FAR_FOREVER))
-				return true;	/* the slave is dead, and so will this call be */
+			if (!far__port_await(port, queue, before, FAR_FOREVER, NULL, NULL)) {
+				if (far__is_dead(port->slave->number))
+					return true;	/* and so will this call be */
+				fail_cancelled(call);
+				return false;
+			}
 			if (position != queue->position)
 				continue;	/* what was served meanwhile made calls too */
 		}
@@ -84,15 +108,22 @@ static bool free_slot(const struct far__call *call, struct far__port *port)
 	return true;
 }
 
+static bool queue_is_done(const struct far__port *port)
+{
+	const struct far__ring *queue = &port->lane.queue;
+
+	return !port->task || far__ring_is_answered(queue, queue->position - 1);
+}
+
 /* The ring to use, with a slot that is ours; NULL and far_error(). */
 static struct far__ring *choose_ring(const struct far__call *call, struct far__port *port)
 {
 	struct far__ring *queue = &port->lane.queue;
 
-	if (call->op == FAR__OP_INVOKE && !port->shared) {
+	if (is_invoke(call) && !port->shared) {
 		if (!port->queued)
 			return &port->lane.call;
-		if (far__ring_is_answered(queue, queue->position - 1)) {
+		if (queue_is_done(port) && !far__port_is_abandoned(port)) {
 			port->queued = false;
 			return &port->lane.call;
 		}
@@ -141,7 +172,7 @@ static bool begin(struct far__call *call)
 	call->begun = true;
 	if (call->op == FAR__OP_THREAD)
 		return far__ready(call->site->function) == 0;
-	if (FAR_UNLIKELY(call->op == FAR__OP_INVOKE && is_myself((uintptr_t)call->slave))) {
+	if (FAR_UNLIKELY(is_invoke(call) && is_myself((uintptr_t)call->slave))) {
 		call->in_place = true;
 		return true;
 	}
@@ -157,9 +188,12 @@ static bool begin(struct far__call *call)
 	}
 	call->port = port;
 	call->ring = ring;
+	/* Who waits sees to the deadline; nobody may wait for a task. */
+	if (ring == &port->lane.queue)
+		call->timed = time_limit(call, port->slave) >= 0;
 	if (is_small(call))
 		return true;
-	unsigned words = argument_words(call->site);
+	unsigned words = argument_words(call);
 
 	if (words > FAR_SLOT_ARGUMENTS && words <= FAR_MESSAGE_WORDS)
 		call->inline_used = ALIGN16((words - FAR_SLOT_ARGUMENTS) * 8);
@@ -443,14 +477,21 @@ void far__reply_of_dead(const struct far__slave *slave, struct far__message *rep
 	*reply = (struct far__message){ .info = far__reply_info(FAR_DIED, 0, 0) };
 	reply->word[0] = shm_load(&m->status);
 	reply->word[1] = !shm_load(&m->pid);
+	reply->word[2] = shm_load(&m->verdict);
 	if (slave->kind == FAR_PROCESS ? shm_load(&slave->segment->stop) == FAR_STOPPED && !reply->word[0]
 				       : shm_load(&slave->segment->stop))
 		reply->info = far__reply_info(FAR_NOT_RUN, 0, 0);
 }
 
-static void explain_death(struct far_error *e, const struct far__site *site, const char *name, int status)
+static void explain_death(struct far_error *e, const struct far__site *site, const char *name, int status,
+			  enum far__verdict verdict)
 {
-	if (WIFSIGNALED(status)) {
+	if (verdict && WIFSIGNALED(status)) {
+		far__error_fill(e, verdict == FAR_BY_DEADLINE ? FAR_EDEADLINE : FAR_ECANCELLED, EOWNERDEAD, site->function, site,
+				"slave process \"%s\" was killed, for it ran a call %s", name,
+				verdict == FAR_BY_DEADLINE ? "whose deadline had passed" : "that was cancelled");
+		e->signal = WTERMSIG(status);
+	} else if (WIFSIGNALED(status)) {
 		int signal = WTERMSIG(status);
 		const char *abbreviation = sigabbrev_np(signal);
 
@@ -465,6 +506,8 @@ static void explain_death(struct far_error *e, const struct far__site *site, con
 	}
 }
 
+#define LATE_IN_QUEUE "the deadline passed before the call was run: slave \"%s\" was busy"
+
 void far__explain(struct far_error *e, const struct far__site *site, uintptr_t handle, const struct far__message *reply)
 {
 	const struct far__slave *slave = far__slave_by_number(far__handle_number(handle));
@@ -477,12 +520,18 @@ void far__explain(struct far_error *e, const struct far__site *site, uintptr_t h
 				text ? text : "(there was no memory for the text)");
 		far__heap_free(text);
 		break;
+	case FAR_CANCELLED:
+		far__error_fill(e, FAR_ECANCELLED, ECANCELED, site->function, site, "the call was cancelled before it was run");
+		break;
+	case FAR_LATE:
+		far__error_fill(e, FAR_EDEADLINE, ETIMEDOUT, site->function, site, LATE_IN_QUEUE, name);
+		break;
 	case FAR_LOST:
 		far__error_fill(e, FAR_ENOMEM, ENOMEM, site->function, site, "no memory to keep the result");
 		break;
 	case FAR_DIED:
 		if (!reply->word[1])
-			explain_death(e, site, name, (int)reply->word[0]);
+			explain_death(e, site, name, (int)reply->word[0], (enum far__verdict)reply->word[2]);
 		else
 			far__error_fill(e, FAR_EDIED, EOWNERDEAD, site->function, site,
 					"the thread that ran it ended (pthread_exit?)");
@@ -491,6 +540,17 @@ void far__explain(struct far_error *e, const struct far__site *site, uintptr_t h
 		far__error_fill(e, FAR_ECLOSED, EBADF, site->function, site,
 				"slave \"%s\" was closed before the call was run", name);
 	}
+}
+
+void far__fail_late(const struct far__site *site, uintptr_t handle, bool ran)
+{
+	const struct far__slave *slave = far__slave_by_number(far__handle_number(handle));
+
+	far__fail(FAR_EDEADLINE, ETIMEDOUT, site->function, site,
+		  !ran ? LATE_IN_QUEUE : slave && slave->kind == FAR_PROCESS
+			  ? "no result before the deadline: slave process \"%s\", which ran the call, is killed"
+			  : "no result before the deadline: slave \"%s\" is a thread, and cannot be killed: it goes on",
+		  slave ? slave->name : "");
 }
 
 int far__conclude(const struct far__site *site, uint8_t result, uintptr_t handle, const struct far__message *reply,
@@ -574,12 +634,12 @@ void far__copy_stack(uint64_t *to, const uint64_t *stack, size_t words)
 
 /* Arguments that are more than integer registers. False and far_error() if there is no memory for them. */
 static bool pack_arguments(struct far__call *call, const struct far_registers *registers, const uint64_t *stack,
-			   struct far__holds *holds, struct far__message *m)
+			   uint64_t deadline, struct far__holds *holds, struct far__message *m)
 {
 	const struct far__site *site = call->site;
-	unsigned words = argument_words(site);
+	unsigned words = argument_words(call);
 	struct far__shape shape = {
-		.ints = site->ints, .vectors = site->vectors, .wide = site->wide,
+		.timed = call->timed, .ints = site->ints, .vectors = site->vectors, .wide = site->wide,
 		.al = site->vectors ? (unsigned)registers->rax & 15 : 0,
 		.x87 = call->result == FAR__X87 || call->result == FAR__X87_2,
 		.on_heap = words > FAR_MESSAGE_WORDS,
@@ -602,6 +662,8 @@ static bool pack_arguments(struct far__call *call, const struct far_registers *r
 	} else if (words > FAR_SLOT_ARGUMENTS && !have_bodies(call)) {
 		return false;
 	}
+	if (FAR_UNLIKELY(call->timed))
+		*to++ = deadline;
 	far__copy_stack(far__pack(to, &shape, registers), stack, shape.stack_words);
 	if (call->result == FAR__MEMORY)
 		to[0] = (uintptr_t)holds->result;
@@ -617,13 +679,13 @@ static bool pack_arguments(struct far__call *call, const struct far_registers *r
 
 /* The message of the call. */
 static bool pack(struct far__call *call, const struct far_registers *registers, const uint64_t *stack,
-		 struct far__holds *holds, struct far__message *m)
+		 uint64_t deadline, struct far__holds *holds, struct far__message *m)
 {
 	const struct far__site *site = call->site;
 
 	m->word[0] = (uintptr_t)call->function;
 	if (!is_small(call))
-		return place_result(call, holds) && pack_arguments(call, registers, stack, holds, m);
+		return place_result(call, holds) && pack_arguments(call, registers, stack, deadline, holds, m);
 	m->word[1] = site->ints > 0 ? registers->gp[0] : 0;
 	m->word[2] = site->ints > 1 ? registers->gp[1] : 0;
 	m->info = site->ints;
@@ -631,34 +693,60 @@ static bool pack(struct far__call *call, const struct far_registers *registers, 
 	return true;
 }
 
-static int invoke(struct far__call *call, struct far_registers *registers, struct far__holds *holds,
-		  struct far__message *m)
+/*
+ * A call that is waited for has no answer. If its slave died, that is the reason;
+ * otherwise it is waited for no longer: see to it that it ends, and keep its slot,
+ * and what it holds, until then.
+ */
+static int unanswered(struct far__call *call, struct far_registers *registers, struct far__holds *holds,
+		      uint32_t position)
 {
 	struct far__port *port = call->port;
-	struct far__ring *ring = call->ring;
-	uint32_t position = ring->position++;
+	struct far__message reply;
 
-	if (FAR_UNLIKELY(ring == &port->lane.queue)) {
-		port->task[position & ring->mask] = 0;
-		port->wrapped |= position - far__first_position == ring->mask;
+	if (far__is_dead(port->slave->number)) {
+		far__port_reply(port, call->ring, position, false, &reply);
+		return far__conclude(call->site, call->result, (uintptr_t)call->slave, &reply, holds, registers);
 	}
-	far__lane_ask(&port->lane, ring, position, m);
-	far__port_await(port, ring, position, FAR_FOREVER);
-	far__port_reply(port, ring, position, m->few, m);
-	int x87 = far__conclude(call->site, call->result, (uintptr_t)call->slave, m, holds, registers);
+	bool late = !far_interrupted();
 
+	bool ran = !far__port_give_up(port, call->ring, position, late);
+
+	far__port_abandon(port, holds);
+	if (late)
+		far__fail_late(call->site, (uintptr_t)call->slave, ran);
+	else
+		fail_cancelled(call);
+	return far__no_result(call->site, call->result, registers);
+}
+
+static int invoke(struct far__call *call, struct far_registers *registers, struct far__holds *holds,
+		  struct far__message *m, uint64_t deadline)
+{
+	struct far__port *port = call->port;
+	struct far__ring *ring = &port->lane.call;
+	uint32_t position = ring->position++;
+	int x87;
+
+	far__lane_ask(&port->lane, ring, position, m);
+	if (FAR_UNLIKELY(!far__port_await(port, ring, position, deadline, NULL, NULL))) {
+		x87 = unanswered(call, registers, holds, position);
+	} else {
+		far__port_reply(port, ring, position, m->few, m);
+		x87 = far__conclude(call->site, call->result, (uintptr_t)call->slave, m, holds, registers);
+	}
 	far__port_leave(port);
 	return x87;
 }
 
 static int schedule(struct far__call *call, struct far_registers *registers, struct far__holds *holds,
-		    const struct far__message *m)
+		    const struct far__message *m, uint64_t deadline)
 {
 	struct far__port *port = call->port;
 	struct far__ring *queue = call->ring;
 	uint32_t position = queue->position;
 
-	call->task = far__task_make(call, port, holds);
+	call->task = far__task_make(call, port, holds, deadline);
 	if (FAR_UNLIKELY(!call->task))
 		return unsent(call, holds, registers);
 	port->task[position & queue->mask] = call->task;
@@ -669,8 +757,7 @@ static int schedule(struct far__call *call, struct far_registers *registers, str
 	/* Half a round ahead: answered long ago, or not asked soon. */
 	far_own(far__ring_slot(queue, position + queue->mask / 2));
 	far__port_leave(port);
-	/* On a port that others use too, the slot is not ours to wait at: the task is. */
-	if (call->op == FAR__OP_INVOKE)
+	if (is_invoke(call))
 		return far__task_collect(call, registers);
 	return no_value(call->result, registers);
 }
@@ -681,7 +768,10 @@ int far__run_here(const struct far__call *call, struct far_registers *registers,
 		.registers = *registers, .function = call->function, .stack = stack, .stack_words = call->site->stack / 8,
 	};
 	struct far__running running;
+	const struct far__running *outer = far__thread.running;
 
+	running.interrupt = outer ? outer->interrupt : NULL;
+	running.token = outer ? outer->token : 0;
 	frame.registers.x87 = call->result == FAR__X87 || call->result == FAR__X87_2;
 	if (far__run(&frame, &running)) {
 		far__fail(running.code, 0, call->site->function, call->site, "%s", running.text);
@@ -712,7 +802,7 @@ static bool invoke_quickly(struct far__call *call, struct far_registers *registe
 	const struct far__thread *thread = &far__thread;
 	struct far__port *port = thread->last_port;
 
-	if (!port || thread->last_handle != (uintptr_t)call->slave || !is_small(call) ||
+	if (!port || thread->last_handle != (uintptr_t)call->slave || !is_small(call) || port->timed ||
 	    atomic_load_explicit(&port->shared, memory_order_relaxed) || !far__image_is_common(call->function))
 		return false;
 	/* Inside, its other fields are ours. */
@@ -728,11 +818,16 @@ static bool invoke_quickly(struct far__call *call, struct far_registers *registe
 	m.word[1] = call->site->ints > 0 ? registers->gp[0] : 0;
 	m.word[2] = call->site->ints > 1 ? registers->gp[1] : 0;
 	far__lane_ask(&port->lane, ring, position, &m);
-	far__port_await(port, ring, position, FAR_FOREVER);
-	far__port_reply(port, ring, position, true, &m);
 	struct far__holds nothing = { 0 };
 
-	far__conclude(call->site, call->result, thread->last_handle, &m, &nothing, registers);
+	if (FAR_UNLIKELY(!far__port_await(port, ring, position, FAR_FOREVER, NULL, NULL))) {
+		call->port = port;
+		call->ring = ring;
+		unanswered(call, registers, &nothing, position);
+	} else {
+		far__port_reply(port, ring, position, true, &m);
+		far__conclude(call->site, call->result, thread->last_handle, &m, &nothing, registers);
+	}
 	far__port_leave(port);
 	return true;
 }
@@ -753,11 +848,14 @@ static int make(struct far__call *call, struct far_registers *registers, const u
 	struct far__holds holds = { .buffers = call->buffers, .nbuffers = call->nbuffers };
 	struct far__message m;
 
-	if (!pack(call, registers, stack, &holds, &m))
+	int limit = time_limit(call, port->slave);
+	uint64_t deadline = limit < 0 ? FAR_FOREVER : far__now() + (uint64_t)limit * 1000000;
+
+	if (!pack(call, registers, stack, deadline, &holds, &m))
 		return unsent(call, &holds, registers);
-	if (call->op == FAR__OP_SCHEDULE || port->shared)
-		return schedule(call, registers, &holds, &m);
-	return invoke(call, registers, &holds, &m);
+	if (call->ring == &port->lane.call)
+		return invoke(call, registers, &holds, &m, deadline);
+	return schedule(call, registers, &holds, &m, deadline);
 }
 
 int far__dispatch(struct far__call *call, struct far_registers *registers, const uint64_t *stack)

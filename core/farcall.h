@@ -105,6 +105,9 @@ struct far_options {
 					   rounded up to a power of two */
 	enum far_when_full when_full;
 	int close_ms;			/* far_slave_close() waits so long for a hung slave; default: no limit */
+	int deadline_ms;		/* for each call that has none of its own; default: no limit */
+	int grace_ms;			/* far_cancel() kills the process if the call goes on so long; default: never */
+	int kill_on_cancel;		/* it does so at once */
 };
 
 /*
@@ -189,7 +192,19 @@ FAR_API struct far_slave *far_slave_self(void);
  * pointer to those that it returned needs far_remote() to be passed back.
  */
 #define far_invoke(slave, ...) \
-	FAR__INVOKE(slave, FAR__COUNT(__VA_ARGS__), FAR__FIRST(__VA_ARGS__), __VA_ARGS__)
+	FAR__INVOKE(FAR__SLAVES_DEADLINE, FAR__OP_INVOKE, slave, FAR__COUNT(__VA_ARGS__), FAR__FIRST(__VA_ARGS__), __VA_ARGS__)
+
+/*
+ * far_invoke_within(timeout_ms, slave, function, arguments...): as far_invoke(),
+ * but with a deadline, so many milliseconds from now (-1: none; it goes before the
+ * slave's .deadline_ms). When it passes without a result, the error is
+ * FAR_EDEADLINE: a call that has not begun is taken out and never runs; a slave
+ * process that is running it is killed, whatever it does. A thread cannot be
+ * killed: the function is told by far_interrupted() and otherwise goes on, its
+ * result is dropped, and later calls to that slave wait until it has returned.
+ */
+#define far_invoke_within(timeout_ms, slave, ...) \
+	FAR__INVOKE(timeout_ms, FAR__OP_INVOKE_WITHIN, slave, FAR__COUNT(__VA_ARGS__), FAR__FIRST(__VA_ARGS__), __VA_ARGS__)
 
 /*
  * What to do with a pointer argument, usable only as an argument of the calls
@@ -227,14 +242,21 @@ FAR_API struct far_slave *far_slave_self(void);
  * block. NULL and far_error() on failure.
  */
 #define far_schedule(slave, ...) \
-	FAR__SCHEDULE(slave, FAR__OP_SCHEDULE, FAR__COUNT(__VA_ARGS__), FAR__FIRST(__VA_ARGS__), __VA_ARGS__)
+	FAR__SCHEDULE(FAR__SLAVES_DEADLINE, slave, FAR__OP_SCHEDULE, FAR__COUNT(__VA_ARGS__), FAR__FIRST(__VA_ARGS__), __VA_ARGS__)
+
+/*
+ * far_schedule_within(timeout_ms, slave, function, arguments...): as far_schedule(),
+ * with a deadline as far_invoke_within() has. It holds whether or not anybody waits.
+ */
+#define far_schedule_within(timeout_ms, slave, ...) \
+	FAR__SCHEDULE(timeout_ms, slave, FAR__OP_SCHEDULE, FAR__COUNT(__VA_ARGS__), FAR__FIRST(__VA_ARGS__), __VA_ARGS__)
 
 /*
  * far_thread(function, arguments...): call it in a new thread of its own and
  * return a far_task(R). NULL and far_error() (FAR_ELIMIT) if there is none.
  */
 #define far_thread(...) \
-	FAR__SCHEDULE((struct far_slave *)0, FAR__OP_THREAD, FAR__COUNT(__VA_ARGS__), FAR__FIRST(__VA_ARGS__), __VA_ARGS__)
+	FAR__SCHEDULE(-1, (struct far_slave *)0, FAR__OP_THREAD, FAR__COUNT(__VA_ARGS__), FAR__FIRST(__VA_ARGS__), __VA_ARGS__)
 
 /*
  * Wait for a task and release it: an expression of type R. Zero bits and
@@ -259,6 +281,24 @@ FAR_API struct far_slave *far_slave_self(void);
  * 0, or -EINVAL if there is no such task. NULL is allowed and does nothing.
  */
 #define far_forget(task)	far__task_forget(FAR__ID(task))
+
+/*
+ * Have a call not made, or given up. It is still waited for or forgotten like any
+ * other, and has one outcome: its result, if it was done before, or FAR_ECANCELLED.
+ *   - A call that the slave has not begun is taken out and never runs.
+ *   - A running function is told: far_interrupted() is true in it, and what it
+ *     waits for by far_invoke() or far_wait() is given up with FAR_ECANCELLED (a
+ *     task that it waited for stays). What it returns then is the call's result.
+ *   - With .kill_on_cancel the slave process that runs it is killed at once, and
+ *     with .grace_ms when that time has passed. A thread is never killed.
+ * Any thread may cancel. Does not block. Returns 0 when the call was taken out, 1
+ * when its function is told, -EALREADY when it is done, -EINVAL, with far_error(),
+ * when there is no such task.
+ */
+#define far_cancel(task)	far__task_cancel(FAR__ID(task))
+
+/* Within a call: was it cancelled, or did its deadline pass? 1 or 0; 0 outside one. Cheap. */
+FAR_API int far_interrupted(void);
 
 /* ----------------------------------------------------------------- memory */
 
@@ -298,6 +338,8 @@ enum far_code {
 	FAR_ESTALE,		/* a pointer into the memory of another slave */
 	FAR_ETASK,		/* no such task, or waited for before */
 	FAR_ESYSTEM,		/* a system call failed: errnum, message */
+	FAR_EDEADLINE,		/* the call had no result before its deadline */
+	FAR_ECANCELLED,		/* the call was cancelled, or the one that made it was */
 };
 
 struct far_error {
@@ -362,7 +404,8 @@ struct far__site {
 };
 
 enum far__result { FAR__VOID, FAR__INTEGERS, FAR__REGISTERS, FAR__MEMORY, FAR__X87, FAR__X87_2, FAR__ASK, FAR__ASK_X87 };
-enum far__op { FAR__OP_INVOKE, FAR__OP_SCHEDULE, FAR__OP_THREAD, FAR__OP_WAIT };
+enum far__op { FAR__OP_INVOKE, FAR__OP_INVOKE_WITHIN, FAR__OP_SCHEDULE, FAR__OP_THREAD, FAR__OP_WAIT };
+enum { FAR__SLAVES_DEADLINE = -2 };	/* far__call.within, else as timeout_ms */
 enum far__use { FAR__IN = 1, FAR__OUT = 2, FAR__STRING = 4, FAR__REMOTE = 8, FAR__CONST_CHAR = 16 };
 
 struct far__buffer {
@@ -381,14 +424,15 @@ struct far__call {
 	struct far__buffer *buffers;
 	void **jump;			/* __builtin_setjmp buffer to return through, or NULL */
 	uint8_t op, argument, nbuffers, result;
-	uint8_t begun, failed, in_place, reserved;
+	uint8_t begun, failed, in_place, timed;
+	int within;
 	void *port, *ring, *result_at;
 	uint32_t inline_used;
 };
 
 /* All of it, field by field: an initialiser would be a slow block store. */
 static inline __attribute__((always_inline)) void far__start(struct far__call *c, struct far_slave *slave, void *function,
-							     struct far__buffer *buffers, uint8_t op)
+							     struct far__buffer *buffers, uint8_t op, int within)
 {
 	c->slave = slave;
 	c->function = function;
@@ -396,7 +440,8 @@ static inline __attribute__((always_inline)) void far__start(struct far__call *c
 	c->buffers = buffers;
 	c->jump = (void **)0;
 	c->op = op;
-	c->argument = c->nbuffers = c->result = c->begun = c->failed = c->in_place = c->reserved = 0;
+	c->argument = c->nbuffers = c->result = c->begun = c->failed = c->in_place = c->timed = 0;
+	c->within = within;
 	c->port = c->ring = c->result_at = (void *)0;
 	c->inline_used = 0;
 }
@@ -405,6 +450,7 @@ FAR_API void far__capture(void);
 FAR_API void far__look(struct far__call *call, void *value, int argument, int use);
 FAR_API void *far__buffer(struct far__call *call, const void *p, size_t size, int use);
 FAR_API int far__fd(struct far__call *call, int fd);
+FAR_API int far__task_cancel(uintptr_t task);
 FAR_API int far__task_done(uintptr_t task);
 FAR_API int far__task_forget(uintptr_t task);
 FAR_API int far__task_wait_for(uintptr_t task, int timeout_ms);
@@ -659,10 +705,10 @@ static inline void *far__opaque(void *p)
 	((FAR__POINTER(f))far__entry())(FAR__CAT(FAR__U, n)(__VA_ARGS__)), FAR__ESCAPE(&far__c))
 
 /* Everything up to the call itself; leaves the type far__r and the context far__c. */
-#define FAR__PREPARE(slave_, op_, n, f, ...) \
+#define FAR__PREPARE(within_, slave_, op_, n, f, ...) \
 	struct far__buffer far__b[1 FAR__CAT(FAR__EACH, n)(FAR__ONE)]; \
 	struct far__call far__c; \
-	far__start(&far__c, (slave_), (void *)(f), far__b, op_); \
+	far__start(&far__c, (slave_), (void *)(f), far__b, op_, (within_)); \
 	FAR__CAT(FAR__E, n)(__VA_ARGS__) \
 	typedef __typeof__((f)(FAR__CAT(FAR__U, n)(__VA_ARGS__))) far__r; \
 	_Static_assert(FAR__CARRIED(*(FAR__NOT_VOID(far__r) *)0), \
@@ -690,12 +736,12 @@ static inline void *far__opaque(void *p)
 	FAR__ASK_RESULT(far__r); \
 	FAR__CAT(FAR__EACH, n)(FAR__LOOK)
 
-#define FAR__INVOKE(slave, n, f, ...) __extension__({ \
-	FAR__PREPARE(slave, FAR__OP_INVOKE, n, f, __VA_ARGS__) \
+#define FAR__INVOKE(within, op, slave, n, f, ...) __extension__({ \
+	FAR__PREPARE(within, slave, op, n, f, __VA_ARGS__) \
 	FAR__GUARD(f, far__r, FAR__TRY(f, n, __VA_ARGS__)); })
 
-#define FAR__SCHEDULE(slave, op, n, f, ...) __extension__({ \
-	FAR__PREPARE(slave, op, n, f, __VA_ARGS__) \
+#define FAR__SCHEDULE(within, slave, op, n, f, ...) __extension__({ \
+	FAR__PREPARE(within, slave, op, n, f, __VA_ARGS__) \
 	(void)FAR__GUARD(f, far__r, FAR__TRY(f, n, __VA_ARGS__)); \
 	__asm__ volatile("" : : : "memory"); \
 	(far_task(far__r))far__c.task; })
@@ -708,7 +754,7 @@ static inline void *far__opaque(void *p)
 		.result_size = FAR__IS_VOID(far__r) ? 0 : sizeof(FAR__NOT_VOID(far__r)), \
 	}; \
 	struct far__call far__c; \
-	far__start(&far__c, (struct far_slave *)0, (void *)0, (struct far__buffer *)0, FAR__OP_WAIT); \
+	far__start(&far__c, (struct far_slave *)0, (void *)0, (struct far__buffer *)0, FAR__OP_WAIT, -1); \
 	far__c.site = &far__site; \
 	far__c.task = (uintptr_t)far__t; \
 	far__c.result = far__site.result; \

@@ -42,6 +42,8 @@ enum far__state {
 	FAR_DEAD,		/* .status tells how it ended; nothing more will be answered */
 };
 
+enum far__verdict { FAR_BY_OTHERS, FAR_BY_DEADLINE, FAR_BY_CANCEL };
+
 #define FAR_NOBODY	UINT32_MAX
 
 /* A slave as the whole family sees it. */
@@ -51,6 +53,7 @@ struct far__member {
 	uint32_t generation;	/* how many slaves have had this number */
 	uint32_t pid;		/* of a slave process; 0 for a thread */
 	uint32_t status;	/* how it ended, as wait() gives it */
+	uint32_t verdict;	/* why it was killed, if by us: enum far__verdict */
 	uint32_t waiting;	/* threads of it that wait for an arrival ... */
 	struct far__park arrivals;	/* ... sleep here: a park of their own, for a bell is a process's */
 };
@@ -68,6 +71,7 @@ struct far__family {
 	uint32_t refusal;		/* ... and why the last could not, an errno */
 	uint32_t last;			/* the number last taken */
 	uint32_t made, ended, killed;	/* slave processes, since the start */
+	uint64_t watch;			/* when the zygote shall look at deadlines again, or 0 */
 	uint32_t kill[FAR_SLAVES_MAX / 32];	/* slaves that the zygote is asked to kill, a bit each */
 	struct far__member member[FAR_SLAVES_MAX];
 };
@@ -149,8 +153,11 @@ struct far__port {
 	bool open;			/* the lane is made */
 	bool call_bodies, queue_bodies;	/* these are committed */
 	bool wrapped;			/* all slots of the queue have been used once */
-	bool queued;			/* calls in the queue may be unanswered */
+	bool queued;			/* calls in the queue may be unanswered, or that in the call slot is abandoned */
+	bool abandoned;			/* that in the call slot is not waited for any more */
+	bool timed;			/* the slave has a .deadline_ms */
 	struct far__spin spin;
+	struct far__holds *left;	/* what an abandoned call holds, or NULL */
 	uintptr_t *task;		/* per slot of the queue: the task whose reply it may hold, or 0 */
 };
 
@@ -166,7 +173,8 @@ struct far__slave {
 	pthread_t thread;
 	uint32_t queue;
 	bool fail_when_full;
-	int close_ms;
+	int close_ms, deadline_ms, grace_ms;
+	bool kill_on_cancel;
 	char name[16];
 	pthread_mutex_t lock;		/* for taking ports */
 	pthread_mutex_t shared;		/* held to use the shared port */
@@ -195,10 +203,12 @@ struct far__server {
 	int *errnum;			/* its errno */
 };
 
-/* What a call that is being made hangs on, for far_raise(). */
+/* A call that is being run: for far_raise() and far_interrupted(). */
 struct far__running {
 	struct far__running *outer;
 	struct far_frame *frame;
+	const uint32_t *interrupt;	/* holds @token when the call was cancelled; or NULL */
+	uint32_t token;
 	int code;			/* raised, or 0 */
 	char text[sizeof ((struct far_error *)0)->message];
 };
@@ -263,7 +273,7 @@ long far__image_strlen(const char *p);
 /* ---------------------------------------------------------------- call.c */
 
 /* How a reply begins, in a slot's info. */
-enum far__outcome { FAR_RETURNED = 1, FAR_RAISED, FAR_DIED, FAR_NOT_RUN, FAR_LOST };
+enum far__outcome { FAR_RETURNED = 1, FAR_RAISED, FAR_DIED, FAR_NOT_RUN, FAR_LOST, FAR_CANCELLED, FAR_LATE };
 
 static inline uint32_t far__reply_info(enum far__outcome outcome, unsigned x87, int errnum)
 {
@@ -286,6 +296,9 @@ void far__holds_release(struct far__holds *holds);
 
 /* Why there is no result. Takes what the reply holds. */
 void far__explain(struct far_error *error, const struct far__site *site, uintptr_t handle, const struct far__message *reply);
+
+/* No result in time, of a call that was running, or was not. */
+void far__fail_late(const struct far__site *site, uintptr_t handle, bool ran);
 
 /* What stands for the reply of a call that a dead slave did not answer. */
 void far__reply_of_dead(const struct far__slave *slave, struct far__message *reply);
@@ -323,7 +336,7 @@ unsigned far__server_wait(struct far__server *server, uint64_t deadline);
 void far__reply_write(struct far__message *reply, const struct far_frame *frame, const struct far__running *raised,
 		      int errnum);
 
-/* Make a call in @frame; true when far_raise() cut it short, with *running telling. */
+/* Make a call in @frame; true when far_raise() cut it short, with *running telling. Its .interrupt is set. */
 bool far__run(struct far_frame *frame, struct far__running *running);
 
 /* --------------------------------------------------------------- slave.c */
@@ -417,11 +430,15 @@ static inline bool far__port_is_mine(const struct far__port *port)
 /* Make the queue of a port that has none (no .task): false and far_error() if there is no memory. */
 bool far__port_need_queue(struct far__port *port, const struct far__site *site);
 
-/* Wait until the call at @position is answered (true), or never will be, or the deadline. */
-bool far__port_await_slowly(struct far__port *port, const struct far__ring *ring, uint32_t position, uint64_t deadline);
+/*
+ * Wait until the call at @position is answered (true), or never will be, or the
+ * deadline, or the caller's own call is cancelled; or @also(@arg), if not NULL.
+ */
+bool far__port_await_slowly(struct far__port *port, const struct far__ring *ring, uint32_t position, uint64_t deadline,
+			    bool (*also)(void *), void *arg);
 
 static inline bool far__port_await(struct far__port *port, const struct far__ring *ring, uint32_t position,
-				   uint64_t deadline)
+				   uint64_t deadline, bool (*also)(void *), void *arg)
 {
 	enum { GLANCES = 64 };	/* before a clock is asked how long to go on */
 
@@ -434,7 +451,7 @@ static inline bool far__port_await(struct far__port *port, const struct far__rin
 		if (far__ring_is_answered(ring, position))
 			return true;
 	}
-	return far__port_await_slowly(port, ring, position, deadline);
+	return far__port_await_slowly(port, ring, position, deadline, also, arg);
 }
 
 /* The reply at @position, to a message of few words or not; or what stands for it when its slave is dead. */
@@ -446,6 +463,19 @@ static inline void far__port_reply(const struct far__port *port, const struct fa
 	else
 		far__slot_read(far__ring_slot(ring, position), reply, few);
 }
+
+/*
+ * The call at @position is wanted no longer: take it out of the ring (true), or have
+ * its function told and, as the slave's options say or because it is @late, its
+ * process killed.
+ */
+bool far__port_give_up(struct far__port *port, const struct far__ring *ring, uint32_t position, bool late);
+
+/* That call, in the call slot, is not waited for: keep what it holds. */
+void far__port_abandon(struct far__port *port, const struct far__holds *holds);
+
+/* Whether such a call still has the call slot. */
+bool far__port_is_abandoned(struct far__port *port);
 
 /* Let nobody in any more, and wait until all have left: false if not before the deadline. */
 void far__ports_shut(struct far__slave *slave);
@@ -464,10 +494,20 @@ void far__thread_known(void);
 
 uint64_t far__deadline(int timeout_ms);
 
+/* far__park_sleep(), of a slave so that far_cancel() finds it. @ready must look for far_interrupted(). */
+bool far__sleep_within_call(struct far__park *park, bool (*ready)(void *), void *arg, uint64_t deadline);
+
+/* A call of a slave, in one word: see far__segment.cancelled. */
+static inline uint64_t far__call_id(unsigned lane, unsigned ring, uint32_t position)
+{
+	return (uint64_t)lane << 33 | (uint64_t)ring << 32 | position;
+}
+
 /* ---------------------------------------------------------------- task.c */
 
 /* Make the task of the call that the queue takes next; 0 and far_error() if there is no memory. */
-uintptr_t far__task_make(const struct far__call *call, struct far__port *port, struct far__holds *holds);
+uintptr_t far__task_make(const struct far__call *call, struct far__port *port, struct far__holds *holds,
+			 uint64_t deadline);
 
 /* Wait for a task and take its result, as far__dispatch() returns. */
 int far__task_collect(const struct far__call *call, struct far_registers *registers);
@@ -490,6 +530,9 @@ unsigned far__zygote_take(int *err);
 
 /* Have a slave process killed, if it still lives. */
 void far__zygote_kill(unsigned number);
+
+/* Have the zygote look at the deadlines in all segments at that time, in ns, or before. */
+void far__zygote_watch(uint64_t deadline);
 
 /* --------------------------------------------------------------- error.c */
 

@@ -1,15 +1,17 @@
 /*
  * What a request looks like. A slot's info says what is there, word[0] is the
- * function, and the argument words follow: integer registers, vector registers
- * (one word each, or two if any is used to its full width), stack words. The
- * first six are in the slot, the rest in its body; if they are too many for that,
- * FAR_ON_HEAP is set and word[1] is the address of a far-heap block with the
- * number of stack words and then all of them.
+ * function, and the argument words follow: the deadline if there is one (ns of
+ * CLOCK_MONOTONIC), integer registers, vector registers (one word each, or two if
+ * any is used to its full width), stack words. The first six are in the slot, the
+ * rest in its body; if they are too many for that, FAR_ON_HEAP is set and word[1]
+ * is the address of a far-heap block with the number of stack words and then all
+ * of them.
  *
  *	bits 0-2   integer registers        bit  12     look for an x87 result
  *	bits 3-6   vector registers         bit  13     FAR_ON_HEAP
  *	bit  7     they are wide            bit  14     not small, whatever the rest
- *	bits 8-11  al                       bits 16-31  stack words, if not on the heap
+ *	bits 8-11  al                       bit  15     there is a deadline
+ *	                                    bits 16-31  stack words, if not on the heap
  *
  * A reply: info is far__reply_info(); words 0 and 1 are rax and rdx, words 2 to 5
  * xmm0 and xmm1, or the x87 results. Of a raised error, word 0 is
@@ -36,21 +38,21 @@ enum {
 };
 
 struct far__shape {
-	unsigned ints, vectors, wide, al, x87, on_heap;
+	unsigned timed, ints, vectors, wide, al, x87, on_heap;
 	uint32_t stack_words;
 };
 
 static inline uint32_t far__shape_info(struct far__shape s)
 {
 	return s.ints | s.vectors << 3 | s.wide << 7 | s.al << 8 | s.x87 << 12 | s.on_heap << 13 |
-	       FAR_ANY_RESULT | (s.on_heap ? 0 : s.stack_words << 16);
+	       FAR_ANY_RESULT | s.timed << 15 | (s.on_heap ? 0 : s.stack_words << 16);
 }
 
 static inline struct far__shape far__shape_of(uint32_t info)
 {
 	return (struct far__shape){
 		.ints = info & 7, .vectors = info >> 3 & 15, .wide = info >> 7 & 1, .al = info >> 8 & 15,
-		.x87 = info >> 12 & 1, .on_heap = info >> 13 & 1, .stack_words = info >> 16,
+		.x87 = info >> 12 & 1, .on_heap = info >> 13 & 1, .timed = info >> 15 & 1, .stack_words = info >> 16,
 	};
 }
 

@@ -113,7 +113,8 @@ static void open_lane(struct far__slave *slave, struct far__port *port, unsigned
 	port->number = (uint8_t)number;
 	port->shared = number == FAR_PORT_SHARED || slave->kind == FAR_MYSELF;
 	port->call_bodies = port->queue_bodies = false;
-	port->wrapped = port->queued = false;
+	port->wrapped = port->queued = port->abandoned = false;
+	port->timed = slave->deadline_ms;
 	port->spin = (struct far__spin){ 0 };
 	port->visited = FAR_UNVISITED;
 	port->open = true;
@@ -198,6 +199,80 @@ struct far__port *far__port_find(uintptr_t handle, const struct far__site *site)
 	return port;
 }
 
+/* ------------------------------------------------------------ giving up */
+
+bool far__port_give_up(struct far__port *port, const struct far__ring *ring, uint32_t position, bool late)
+{
+	struct far__slave *slave = port->slave;
+	struct far__segment *segment = slave->segment;
+
+	if (far__ring_take_out(ring, position))
+		return true;
+	shm_store(ring->interrupt, far__asked(position));
+	shm_fence();	/* partner: arm(), of a slave that says where it sleeps */
+	uint64_t park = shm_load64(&segment->asleep);
+
+	if (park)
+		far__park_wake((struct far__park *)(uintptr_t)park);
+	far__park_wake(&segment->slave);	/* where it waits for itself */
+	if (slave->kind != FAR_PROCESS)
+		return false;
+	if (late || slave->kill_on_cancel) {
+		shm_cas(&far__member(slave->number)->verdict, FAR_BY_OTHERS, late ? FAR_BY_DEADLINE : FAR_BY_CANCEL);
+		far__zygote_kill(slave->number);
+	} else if (slave->grace_ms) {
+		uint64_t when = far__now() + (uint64_t)slave->grace_ms * 1000000;
+
+		shm_store64(&segment->cancelled, far__call_id(port->number, ring == &port->lane.queue, position));
+		shm_store64(&segment->grace, when);
+		far__zygote_watch(when);
+	}
+	return false;
+}
+
+void far__port_abandon(struct far__port *port, const struct far__holds *holds)
+{
+	struct far__holds *left = holds->nbuffers || holds->arguments || holds->result ? malloc(sizeof *left) : NULL;
+
+	port->queued = port->abandoned = true;
+	port->left = left;
+	if (!left)
+		return;		/* without memory its far-heap blocks stay until the family ends */
+	*left = *holds;
+	left->buffers = malloc(holds->nbuffers * sizeof *left->buffers);
+	if (left->buffers)
+		memcpy(left->buffers, holds->buffers, holds->nbuffers * sizeof *left->buffers);
+	else
+		left->nbuffers = 0;
+}
+
+static void free_left(struct far__port *port)
+{
+	struct far__holds *left = port->left;
+
+	port->left = NULL;
+	if (!left)
+		return;
+	struct far__buffer *buffers = left->buffers;
+
+	far__holds_release(left);
+	free(buffers);
+	free(left);
+}
+
+bool far__port_is_abandoned(struct far__port *port)
+{
+	const struct far__ring *ring = &port->lane.call;
+
+	if (!port->abandoned)
+		return false;
+	if (!far__ring_is_answered(ring, ring->position - 1))
+		return true;
+	port->abandoned = false;
+	free_left(port);
+	return false;
+}
+
 void far__ports_empty(struct far__slave *slave)
 {
 	for (unsigned i = 0; i < FAR_LANES; i++) {
@@ -214,6 +289,7 @@ void far__ports_empty(struct far__slave *slave)
 		}
 		free(port->task);
 		port->task = NULL;
+		free_left(port);
 		port->open = false;
 	}
 	/* Their tasks have moved, which they see when they look again: see far__task_collect(). */
@@ -230,19 +306,35 @@ struct awaited {
 	const struct far__port *port;
 	const struct far__ring *ring;
 	uint32_t position;
+	bool (*also)(void *);
+	void *arg;
 };
 
 static bool settled(void *arg)
 {
 	const struct awaited *a = arg;
 
-	return far__ring_is_answered(a->ring, a->position) || far__is_dead(a->port->slave->number);
+	return far__ring_is_answered(a->ring, a->position) || far__is_dead(a->port->slave->number) || far_interrupted() ||
+	       (a->also && a->also(a->arg));
+}
+
+bool far__sleep_within_call(struct far__park *park, bool (*ready)(void *), void *arg, uint64_t deadline)
+{
+	struct far__server *server = far__thread.server;
+
+	if (!server)
+		return far__park_sleep(park, ready, arg, deadline);
+	shm_store64(&server->segment->asleep, (uintptr_t)park);
+	bool is_ready = far__park_sleep(park, ready, arg, deadline);
+
+	shm_store64(&server->segment->asleep, 0);
+	return is_ready;
 }
 
 /* The slave itself waits: it serves its own calls until this one is answered. */
-static void await_myself(const struct far__ring *ring, uint32_t position, uint64_t deadline)
+static void await_myself(struct awaited *awaited, uint64_t deadline)
 {
-	while (!far__ring_is_answered(ring, position)) {
+	while (!settled(awaited)) {
 		if (!far__server_wait(far__thread.server, deadline) && deadline != FAR_FOREVER && far__now() >= deadline)
 			break;
 	}
@@ -260,14 +352,15 @@ static bool spin(struct far__spinning *spinning, const struct far__ring *ring, u
 	return false;
 }
 
-bool far__port_await_slowly(struct far__port *port, const struct far__ring *ring, uint32_t position, uint64_t deadline)
+bool far__port_await_slowly(struct far__port *port, const struct far__ring *ring, uint32_t position, uint64_t deadline,
+			    bool (*also)(void *), void *arg)
 {
 	struct far__server *server = far__thread.server;
+	struct awaited awaited = { port, ring, position, also, arg };
 
 	if (server && server->number == port->slave->number) {
-		await_myself(ring, position, deadline);
+		await_myself(&awaited, deadline);
 	} else if (deadline) {
-		struct awaited awaited = { port, ring, position };
 		struct far__spinning spinning;
 
 		far__spin_begin(&port->spin, &spinning);
@@ -275,7 +368,7 @@ bool far__port_await_slowly(struct far__port *port, const struct far__ring *ring
 
 		if (slept) {
 			far__thread_known();
-			far__park_sleep(&port->lane.head->producer, settled, &awaited, deadline);
+			far__sleep_within_call(&port->lane.head->producer, settled, &awaited, deadline);
 		}
 		far__spin_end(&port->spin, &spinning, slept);
 	}

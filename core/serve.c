@@ -32,6 +32,13 @@ void far__server_begin(struct far__server *server, unsigned number, uintptr_t ha
 	};
 }
 
+int far_interrupted(void)
+{
+	const struct far__running *running = far__thread.running;
+
+	return running && running->interrupt && shm_load(running->interrupt) == running->token;
+}
+
 bool far__run(struct far_frame *frame, struct far__running *running)
 {
 	struct far__thread *thread = &far__thread;
@@ -90,12 +97,16 @@ void far__reply_write(struct far__message *reply, const struct far_frame *frame,
 	}
 }
 
-/* The registers and stack words that a message with more than integer registers brings. @words is room for them. */
-static void read_arguments(const struct far__message *m, const struct far__body *body, struct far_frame *frame,
+/*
+ * The registers and stack words that a message with more than integer registers
+ * brings, and its deadline, or 0. @words is room for them.
+ */
+static uint64_t read_arguments(const struct far__message *m, const struct far__body *body, struct far_frame *frame,
 			   uint64_t *words)
 {
 	struct far__shape shape = far__shape_of(m->info);
-	size_t n = shape.ints + shape.vectors * (1 + shape.wide) + shape.stack_words;
+	size_t n = shape.timed + shape.ints + shape.vectors * (1 + shape.wide) + shape.stack_words;
+	uint64_t deadline = 0;
 
 	memcpy(words, &m->word[1], FAR_SLOT_ARGUMENTS * sizeof *words);
 	if (FAR_UNLIKELY(shape.on_heap)) {
@@ -104,8 +115,11 @@ static void read_arguments(const struct far__message *m, const struct far__body 
 	} else if (n > FAR_SLOT_ARGUMENTS) {
 		shm_copy_out(words + FAR_SLOT_ARGUMENTS, body->word, n - FAR_SLOT_ARGUMENTS);
 	}
+	if (FAR_UNLIKELY(shape.timed))
+		deadline = *words++;
 	frame->stack = far__unpack(words, &shape, &frame->registers);
 	frame->stack_words = shape.stack_words;
+	return deadline;
 }
 
 static bool has_output(void)
@@ -117,18 +131,47 @@ static bool has_output(void)
 #endif
 }
 
+/* The reply to a call that is not run. */
+static void answer_unrun(const struct far__lane *lane, const struct far__ring *ring, uint32_t position,
+			 enum far__outcome why)
+{
+	struct far__message m = { .info = far__reply_info(why, 0, 0) };
+
+	far__lane_answer(lane, ring, position, &m);
+}
+
+/* From now on the zygote kills this process when @deadline has passed. Returns the one before, or 0. */
+static uint64_t set_deadline(struct far__server *server, uint64_t deadline)
+{
+	uint64_t before = shm_peek64(&server->segment->deadline);
+
+	if (!server->process || (before && before < deadline))
+		return before;
+	shm_store64(&server->segment->deadline, deadline);
+	far__zygote_watch(deadline);
+	return before;
+}
+
 static void serve_call(struct far__server *server, const struct far__lane *lane, struct far__ring *ring)
 {
 	/* Taken before it runs: it may serve the calls behind it itself. */
-	uint32_t position = ring->position++;
+	uint32_t position = far__ring_take(ring);
 	const struct far__slot *slot = far__ring_slot(ring, position);
-	bool small = far__info_is_small(far__slot_info(slot));
+	uint32_t info = far__slot_info(slot);
+	bool small = far__info_is_small(info);
+	uint64_t words[FAR_MESSAGE_WORDS], deadline = 0, outer_deadline = 0;
 	struct far__message m;
-	uint64_t words[FAR_MESSAGE_WORDS];
 	struct far_frame frame;
 	struct far__running running;
 
-	far__slot_read(slot, &m, small);
+	if (FAR_UNLIKELY(info == FAR_TAKEN_OUT)) {
+		answer_unrun(lane, ring, position, FAR_CANCELLED);
+		return;
+	}
+	m.info = info;
+	far__slot_words(slot, &m, small);
+	running.interrupt = ring->interrupt;
+	running.token = far__asked(position);
 	frame.function = (const void *)m.word[0];
 	if (small) {
 		frame.registers.gp[0] = m.word[1];
@@ -136,12 +179,20 @@ static void serve_call(struct far__server *server, const struct far__lane *lane,
 		frame.registers.rax = frame.registers.x87 = 0;
 		frame.stack_words = 0;
 	} else {
-		read_arguments(&m, far__ring_body(ring, position), &frame, words);
+		deadline = read_arguments(&m, far__ring_body(ring, position), &frame, words);
+		if (FAR_UNLIKELY(deadline) && far__now() >= deadline) {
+			answer_unrun(lane, ring, position, FAR_LATE);
+			return;
+		}
 	}
 	far__point("serve.call");
+	if (FAR_UNLIKELY(deadline))
+		outer_deadline = set_deadline(server, deadline);
 	*server->errnum = 0;
 	bool raised = far__run(&frame, &running);
 
+	if (FAR_UNLIKELY(deadline))
+		shm_store64(&server->segment->deadline, outer_deadline);
 	far__reply_write(&m, &frame, raised ? &running : NULL, *server->errnum);
 	m.few = small;
 	if (server->process && has_output())
@@ -245,7 +296,7 @@ static bool should_wake(void *arg)
 {
 	struct far__server *server = arg;
 
-	return has_work(server) || shm_load(&server->segment->stop);
+	return has_work(server) || shm_load(&server->segment->stop) || far_interrupted();
 }
 
 unsigned far__server_wait(struct far__server *server, uint64_t deadline)

@@ -57,8 +57,8 @@ static bool check(const struct far__site *site, const struct far_options *o)
 		far__fail(FAR_EINVAL, EINVAL, function, site, ".queue = %u: at most %d calls can wait", o->queue, FAR_QUEUE_MAX);
 	else if (o->when_full != FAR_WAIT && o->when_full != FAR_FAIL)
 		far__fail(FAR_EINVAL, EINVAL, function, site, ".when_full is neither FAR_WAIT nor FAR_FAIL");
-	else if (o->close_ms < 0)
-		far__fail(FAR_EINVAL, EINVAL, function, site, ".close_ms = %d is negative", o->close_ms);
+	else if (o->close_ms < 0 || o->deadline_ms < 0 || o->grace_ms < 0)
+		far__fail(FAR_EINVAL, EINVAL, function, site, ".close_ms, .deadline_ms or .grace_ms is negative");
 	else
 		return true;
 	return false;
@@ -113,6 +113,9 @@ static struct far__slave *open_slave(const struct far__site *site, unsigned numb
 	slave->queue = power_of_two(o->queue ? o->queue : QUEUE_DEFAULT);
 	slave->fail_when_full = o->when_full == FAR_FAIL;
 	slave->close_ms = o->close_ms;
+	slave->deadline_ms = o->deadline_ms;
+	slave->grace_ms = o->grace_ms;
+	slave->kill_on_cancel = o->kill_on_cancel;
 	slave->server = NULL;
 	if (o->name)
 		snprintf(slave->name, sizeof slave->name, "%s", o->name);
@@ -132,7 +135,7 @@ static void invoke_setup(const struct far__site *made, struct far_slave *handle,
 	struct far__buffer string;
 	struct far__call call;
 
-	far__start(&call, handle, (void *)(uintptr_t)setup, &string, FAR__OP_INVOKE);
+	far__start(&call, handle, (void *)(uintptr_t)setup, &string, FAR__OP_INVOKE, FAR__SLAVES_DEADLINE);
 	call.site = &site;
 	call.result = FAR__VOID;
 	far__look(&call, &arg, 1, 0);

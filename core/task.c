@@ -39,8 +39,11 @@ struct task {
 	_Atomic uint32_t position;
 	_Atomic uint32_t done;		/* a futex word, of a task in a thread */
 	uint32_t index, next_free;
+	uint32_t interrupt;		/* of a task in a thread: cancelled */
 	uint8_t result;
+	bool quiet;			/* FORGOTTEN, and its failure is known */
 	bool holding;			/* .holds has anything in it */
+	_Atomic uint64_t deadline;
 	struct far__holds holds;
 	struct far__message reply;	/* once MOVED */
 };
@@ -198,6 +201,8 @@ static struct task *new_task(const struct far__call *call, struct far__holds *ho
 		t->holds = *holds;
 		t->holds.buffers = buffers;
 	}
+	t->quiet = false;
+	atomic_store_explicit(&t->deadline, FAR_FOREVER, memory_order_relaxed);
 	atomic_store_explicit(&t->done, 0, memory_order_relaxed);
 	atomic_store_explicit(&t->handle, (uintptr_t)call->slave, memory_order_relaxed);
 	return t;
@@ -211,12 +216,13 @@ static void set_running(struct task *t)
 	atomic_store_explicit(&t->word, word_of(generation, RUNNING), memory_order_release);
 }
 
-uintptr_t far__task_make(const struct far__call *call, struct far__port *port, struct far__holds *holds)
+uintptr_t far__task_make(const struct far__call *call, struct far__port *port, struct far__holds *holds, uint64_t deadline)
 {
 	struct task *t = new_task(call, holds);
 
 	if (!t)
 		return 0;
+	atomic_store_explicit(&t->deadline, deadline, memory_order_relaxed);
 	atomic_store_explicit(&t->port, port, memory_order_relaxed);
 	atomic_store_explicit(&t->position, port->lane.queue.position, memory_order_relaxed);
 	set_running(t);
@@ -295,7 +301,7 @@ static bool save_body(struct far__holds *holds, size_t result_size)
 /* Nobody will ask for it: but if it failed, say so. */
 static void conclude_forgotten(struct task *t, uint64_t generation)
 {
-	if ((t->reply.info & 0xff) != FAR_RETURNED) {
+	if ((t->reply.info & 0xff) != FAR_RETURNED && !t->quiet) {
 		struct far_error error;
 
 		far__explain(&error, t->site, t->handle, &t->reply);
@@ -376,7 +382,7 @@ static bool is_done(void *arg)
 	struct far__port *port = atomic_load_explicit(&t->port, memory_order_relaxed);
 	uint32_t position = atomic_load_explicit(&t->position, memory_order_relaxed);
 
-	if (word != word_of(w->generation, RUNNING))
+	if (word != word_of(w->generation, RUNNING) || far_interrupted())
 		return true;
 	return port && (far__ring_is_answered(&port->lane.queue, position) || far__is_dead(port->slave->number));
 }
@@ -425,12 +431,12 @@ static bool await_visiting(struct waiting *w, uint64_t deadline)
 		if (!port) {
 			await_thread(t, deadline);
 		} else if (far__thread.server && far__thread.server->number == port->slave->number) {
-			far__port_await(port, &port->lane.queue, position, deadline);
+			far__port_await(port, &port->lane.queue, position, deadline, is_done, w);
 		} else if (far__port_is_mine(port)) {
-			far__port_await(port, &port->lane.queue, position, deadline);
+			far__port_await(port, &port->lane.queue, position, deadline, is_done, w);
 		} else {
 			far__thread_known();
-			far__park_sleep(&port->lane.head->producer, is_done, w, deadline);
+			far__sleep_within_call(&port->lane.head->producer, is_done, w, deadline);
 		}
 		if (deadline != FAR_FOREVER && far__now() >= deadline)
 			return is_done(w);
@@ -460,6 +466,9 @@ static void no_such_task(const char *function, const struct far__site *site, uin
 static bool take_reply(struct task *t)
 {
 	const struct far__port *port = t->port;
+
+	if (!port)
+		return false;	/* in a thread of its own: MOVED when it is done */
 	const struct far__ring *queue = &port->lane.queue;
 
 	if (!far__ring_is_answered(queue, t->position) && !far__is_dead(port->slave->number))
@@ -508,7 +517,7 @@ static int collect_mine(const struct waiting *w, struct far_registers *registers
 }
 
 /* Wait for a task of a port that this thread holds, as for a call that it makes. */
-static void await_mine(const struct waiting *w)
+static void await_mine(struct waiting *w, uint64_t deadline)
 {
 	struct far__port *port = atomic_load_explicit(&w->task->port, memory_order_relaxed);
 
@@ -516,8 +525,41 @@ static void await_mine(const struct waiting *w)
 		return;
 	if (far__port_enter(port, atomic_load_explicit(&w->task->handle, memory_order_relaxed)) &&
 	    atomic_load_explicit(&w->task->word, memory_order_acquire) == word_of(w->generation, RUNNING))
-		far__port_await(port, &port->lane.queue, w->task->position, FAR_FOREVER);
+		far__port_await(port, &port->lane.queue, w->task->position, deadline, is_done, w);
 	far__port_leave(port);
+}
+
+/* A LOCKED task that is no longer waited for, because it is late: it ends without its reply. */
+static void give_up(struct task *t, uint64_t generation)
+{
+	struct far__port *port = t->port;
+
+	far__fail_late(t->site, t->handle, !far__port_give_up(port, &port->lane.queue, t->position, true));
+	t->quiet = true;
+	atomic_store_explicit(&t->word, word_of(generation, FORGOTTEN), memory_order_release);
+}
+
+/*
+ * A LOCKED task has no reply yet: wait for it. False when there is no more reason
+ * to: the error is set.
+ */
+static bool await_reply(const struct far__call *call, struct waiting *w)
+{
+	struct task *t = w->task;
+	uint64_t deadline = atomic_load_explicit(&t->deadline, memory_order_relaxed);
+	struct far__port *port = atomic_load_explicit(&t->port, memory_order_relaxed);
+
+	if (port && deadline != FAR_FOREVER && far__now() >= deadline) {
+		give_up(t, w->generation);
+		return false;
+	}
+	atomic_store(&t->word, word_of(w->generation, RUNNING));
+	await(w, deadline);
+	if (!far_interrupted())
+		return true;
+	far__fail(FAR_ECANCELLED, ECANCELED, call->site->function, call->site,
+		  "the call that waited for it was cancelled: the task can still be waited for");
+	return false;
 }
 
 /* Any thread, whatever has become of the slave. */
@@ -538,16 +580,13 @@ static int collect_locked(const struct far__call *call, struct waiting *w, struc
 			sched_yield();
 			continue;
 		}
-		if ((phase == RUNNING && !t->port) ||
-		    !atomic_compare_exchange_weak(&t->word, &word, word_of(w->generation, LOCKED))) {
-			await(w, FAR_FOREVER);
+		if (!atomic_compare_exchange_weak(&t->word, &word, word_of(w->generation, LOCKED)))
 			continue;
-		}
 		/* LOCKED, its slave cannot be freed, and the slot may be looked at. */
 		if (phase == RUNNING && !take_reply(t)) {
-			atomic_store(&t->word, word_of(w->generation, RUNNING));
-			await(w, FAR_FOREVER);
-			continue;
+			if (await_reply(call, w))
+				continue;
+			return far__no_result(call->site, call->result, registers);
 		}
 		int x87 = conclude(t, &t->reply, registers);
 
@@ -570,7 +609,7 @@ int far__task_collect(const struct far__call *call, struct far_registers *regist
 	int x87 = collect_mine(&w, registers);
 
 	if (x87 < 0) {
-		await_mine(&w);
+		await_mine(&w, atomic_load_explicit(&w.task->deadline, memory_order_relaxed));
 		x87 = collect_mine(&w, registers);
 	}
 	return x87 >= 0 ? x87 : collect_locked(call, &w, registers);
@@ -594,12 +633,12 @@ int far__task_wait_for(uintptr_t task, int timeout_ms)
 	uint64_t deadline = far__deadline(timeout_ms);
 
 	/* LOCKED says nothing: another thread that waits for it is having a look. */
-	while (await(&w, deadline)) {
+	while (await(&w, deadline) && !far_interrupted()) {
 		if (atomic_load_explicit(&w.task->word, memory_order_acquire) != word_of(w.generation, LOCKED))
 			return 0;
 		sched_yield();
 	}
-	return -ETIMEDOUT;
+	return far_interrupted() ? -ECANCELED : -ETIMEDOUT;
 }
 
 int far__task_done(uintptr_t task)
@@ -675,6 +714,74 @@ int far__task_forget(uintptr_t task)
 	return -EINVAL;
 }
 
+/* ------------------------------------------------------------ cancelling */
+
+/* Such a task: 0 when it was taken out, 1 when it is told, -EALREADY when it is done. */
+static int cancel_locked(struct task *t)
+{
+	struct far__port *port = t->port;
+
+	if (!port) {
+		shm_store(&t->interrupt, 1);
+		return 1;
+	}
+	if (far__ring_is_answered(&port->lane.queue, t->position) || far__is_dead(port->slave->number))
+		return -EALREADY;
+	if (!far__port_give_up(port, &port->lane.queue, t->position, false))
+		return 1;
+	t->reply.info = far__reply_info(FAR_CANCELLED, 0, 0);
+	return 0;
+}
+
+/* Cancel a task that is RUNNING, and this thread's alone or LOCKED. */
+static int cancel(struct task *t, uint64_t generation)
+{
+	struct far__port *port = t->port;
+	int result = cancel_locked(t);
+
+	/* Taken out, it is MOVED with its outcome, and whoever waits for it shall see that. */
+	atomic_store(&t->word, word_of(generation, result == 0 ? MOVED : RUNNING));
+	if (result == 0)
+		far__park_wake(&port->lane.head->producer);
+	return result;
+}
+
+static int cancel_any(struct task *t, uint64_t generation)
+{
+	visit_port(t);
+	for (;;) {
+		uint64_t word = atomic_load_explicit(&t->word, memory_order_acquire);
+		enum phase phase = word & 0xff;
+
+		if (word >> 8 != generation || phase == FREE || phase == FORGOTTEN)
+			return -EINVAL;
+		if (phase == MOVED)
+			return -EALREADY;
+		if (phase == LOCKED)
+			sched_yield();
+		else if (atomic_compare_exchange_weak(&t->word, &word, word_of(generation, LOCKED)))
+			return cancel(t, generation);
+	}
+}
+
+int far__task_cancel(uintptr_t task)
+{
+	uint64_t generation;
+	struct task *t = find(task, &generation);
+	struct far__port *mine = t ? claim(t) : NULL;
+	int result = -EINVAL;
+
+	if (mine && atomic_load_explicit(&t->word, memory_order_relaxed) == word_of(generation, RUNNING))
+		result = cancel(t, generation);
+	if (mine)
+		unclaim(mine);
+	if (t && result == -EINVAL)
+		result = cancel_any(t, generation);
+	if (result == -EINVAL)
+		no_such_task("far_cancel", NULL, task);
+	return result;
+}
+
 /* -------------------------------------------------- threads of their own */
 
 struct start {
@@ -715,6 +822,8 @@ static void *run_thread(void *arg)
 
 	start->reply.info = far__reply_info(FAR_DIED, 0, 0);
 	start->reply.word[1] = 1;
+	running.interrupt = &start->task->interrupt;
+	running.token = 1;
 	far__thread_known();
 	pthread_cleanup_push(thread_done, start);
 	errno = 0;
@@ -756,6 +865,7 @@ uintptr_t far__task_thread(const struct far__call *call, const struct far_regist
 	if (call->result == FAR__MEMORY)
 		start->frame.registers.gp[0] = (uintptr_t)holds.result;
 	t->port = NULL;
+	t->interrupt = 0;
 	set_running(t);
 	uintptr_t handle = handle_of(t);
 

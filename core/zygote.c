@@ -258,6 +258,65 @@ static void bury(unsigned number, int status)
 	far__member_dead(number, (uint32_t)status);
 }
 
+/* ------------------------------------------------------------ deadlines */
+
+/* Does the slave still run the call that was cancelled? */
+static bool runs_cancelled(unsigned number)
+{
+	const struct far__segment *segment = far__space_segment(number);
+	uint64_t id = shm_load64(&segment->cancelled);
+	struct far__lane lane;
+
+	if (id >> 33 >= FAR_LANES)
+		return false;
+	far__lane_attach(&lane, number, (unsigned)(id >> 33));
+	if (id >> 32 & 1)
+		far__lane_attach_queue(&lane, number, (unsigned)(id >> 33));
+	return far__ring_is_asked(id >> 32 & 1 ? &lane.queue : &lane.call, (uint32_t)id);
+}
+
+/* Kill a slave whose time is over; and when to look again, or FAR_FOREVER. */
+static uint64_t check_slave(unsigned number, uint64_t now)
+{
+	struct far__segment *segment = far__space_segment(number);
+	uint64_t deadline = shm_load64(&segment->deadline), grace = shm_load64(&segment->grace);
+	enum far__verdict verdict = FAR_BY_OTHERS;
+
+	if (deadline && deadline <= now)
+		verdict = FAR_BY_DEADLINE;
+	if (grace && grace <= now) {
+		shm_store64(&segment->grace, 0);
+		grace = 0;
+		if (runs_cancelled(number))
+			verdict = FAR_BY_CANCEL;
+	}
+	if (verdict != FAR_BY_OTHERS) {
+		shm_cas(&far__member(number)->verdict, FAR_BY_OTHERS, verdict);
+		kill_number(number);
+		return FAR_FOREVER;
+	}
+	deadline = deadline ? deadline : FAR_FOREVER;
+	return grace && grace < deadline ? grace : deadline;
+}
+
+/* The time has come that somebody asked to be woken for. */
+static void check_deadlines(void)
+{
+	uint64_t next = FAR_FOREVER, now = far__now();
+
+	/* Who sets a deadline from now on sees 0, or we see the deadline. */
+	shm_store64(&far__family()->watch, 0);
+	shm_fence();	/* partner: far__zygote_watch() */
+	for (unsigned n = 1; n <= z.highest; n++) {
+		uint64_t when = z.pid[n] ? check_slave(n, now) : FAR_FOREVER;
+
+		if (when < next)
+			next = when;
+	}
+	if (next != FAR_FOREVER)
+		far__zygote_watch(next);
+}
+
 static void reap(void)
 {
 	struct signalfd_siginfo info;
@@ -292,14 +351,24 @@ static _Noreturn void zygote_loop(void)
 	bool low = true;
 
 	for (;;) {
+		enum { PAUSE = 1000000 };
+		uint64_t watch = shm_load64(&family->watch), now = far__now();
+
+		if (watch && watch <= now) {
+			check_deadlines();
+			continue;
+		}
 		/* Who waits is served at once; the stock is filled up when nobody has asked for a while. */
 		refill(0);
-		struct timespec pause = { .tv_nsec = 1000000 };
-		long n = SYS(ppoll, p, 4, low ? &pause : NULL, NULL, 0);
+		uint64_t left = watch && (!low || watch - now < PAUSE) ? watch - now : low ? PAUSE : FAR_FOREVER;
+		struct timespec pause = { (time_t)(left / 1000000000), (long)(left % 1000000000) };
+		long n = SYS(ppoll, p, 4, left == FAR_FOREVER ? NULL : &pause, NULL, 0);
 
 		if (n == 0) {
-			refill(shm_load(&family->spares));
-			low = false;
+			if (low && left == PAUSE) {
+				refill(shm_load(&family->spares));
+				low = false;
+			}
 			continue;
 		}
 		if (p[0].revents || p[1].revents)
@@ -504,5 +573,19 @@ unsigned far__zygote_take(int *err)
 void far__zygote_kill(unsigned number)
 {
 	__atomic_fetch_or(&far__family()->kill[number / 32], 1u << number % 32, __ATOMIC_ACQ_REL);
+	ring();
+}
+
+void far__zygote_watch(uint64_t deadline)
+{
+	struct far__family *family = far__family();
+	uint64_t watch;
+
+	shm_fence();	/* partner: check_deadlines(), which looks at what the caller has stored */
+	do {
+		watch = shm_load64(&family->watch);
+		if (watch && watch <= deadline)
+			return;
+	} while (!shm_cas64(&family->watch, watch, deadline));
 	ring();
 }

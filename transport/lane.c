@@ -14,7 +14,9 @@ void far__lane_attach(struct far__lane *lane, unsigned slave, unsigned number)
 	lane->call = (struct far__ring){
 		.slots = &lane->segment->call[number],
 		.bodies = (struct far__body *)(base + FAR_CALL_BODIES_AT) + number,
-		.position = far__first_position,
+		.position = shm_peek(&lane->segment->taken[number][FAR_CALL]),
+		.taken = &lane->segment->taken[number][FAR_CALL],
+		.interrupt = &lane->head->interrupt[FAR_CALL],
 	};
 	lane->queue = (struct far__ring){ 0 };
 }
@@ -27,12 +29,18 @@ void far__lane_attach_queue(struct far__lane *lane, unsigned slave, unsigned num
 		.slots = (struct far__slot *)ring,
 		.bodies = (struct far__body *)(ring + FAR_BODIES_AT),
 		.mask = shm_peek(&lane->head->mask),
-		.position = far__first_position,
+		.position = shm_peek(&lane->segment->taken[number][FAR_QUEUE]),
+		.taken = &lane->segment->taken[number][FAR_QUEUE],
+		.interrupt = &lane->head->interrupt[FAR_QUEUE],
 	};
 }
 
 void far__lane_make(struct far__lane *lane, unsigned slave, unsigned number)
 {
+	struct far__segment *segment = far__space_segment(slave);
+
+	shm_set(&segment->taken[number][FAR_CALL], far__first_position);
+	shm_set(&segment->taken[number][FAR_QUEUE], far__first_position);
 	far__lane_attach(lane, slave, number);
 	/* Pairs with the slave's load. */
 	shm_or64(&lane->segment->ready, 1ull << number);
@@ -57,4 +65,16 @@ int far__lane_commit_bodies(const struct far__lane *lane, const struct far__ring
 		return far__space_commit(slave, FAR_CALL_BODIES_AT, FAR_LANES * sizeof(struct far__body));
 	return far__space_commit(slave, (1 + number) * FAR_LANE_STRIDE + FAR_BODIES_AT,
 				 (ring->mask + 1) * sizeof(struct far__body));
+}
+
+bool far__ring_take_out(const struct far__ring *ring, uint32_t position)
+{
+	struct far__slot *slot = far__ring_slot(ring, position);
+	uint64_t head = shm_load64(&slot->head);
+
+	if ((uint32_t)head != far__asked(position) ||
+	    !shm_cas64(&slot->head, head, (uint64_t)FAR_TAKEN_OUT << 32 | far__asked(position)))
+		return false;
+	far__park_barrier();		/* partner: far__ring_take() */
+	return (int32_t)(shm_load(ring->taken) - position) <= 0;
 }

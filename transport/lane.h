@@ -58,6 +58,8 @@ enum {
 	FAR_BODY_WORDS = 56,
 };
 
+enum { FAR_CALL, FAR_QUEUE, FAR_RINGS };	/* the rings of a lane */
+
 struct far__slot {
 	uint64_t head;		/* low half: the state; high half: what the message is */
 	uint64_t word[FAR_SLOT_WORDS];
@@ -80,7 +82,8 @@ struct far__lane_head {
 	struct far__park producer;	/* where threads that wait for replies sleep */
 	uint32_t mask;			/* the queue's slots - 1; set before its bit in ready */
 	uint32_t hurry;			/* the last position in the queue that its producer waited for: a hint */
-	uint32_t unused[11];
+	uint32_t interrupt[FAR_RINGS];	/* the state of the call, in each ring, whose function shall give up */
+	uint32_t unused[9];
 };
 
 /* What segment->stop may be. */
@@ -98,15 +101,23 @@ struct far__segment {
 	uint32_t unused1;
 	uint64_t name[2];		/* for the slave to take, before its first lane is ready */
 	struct far__park control;	/* where those sleep who wait for the slave's end */
-	uint32_t unused2[5];
+	uint32_t unused2;
+	uint64_t grace;			/* when the slave is killed if it still runs a cancelled call, or 0 */
+	uint64_t cancelled;		/* that call: lane << 33 | ring << 32 | position */
 
 	struct far__lane_head lane[FAR_LANES];
 	struct far__slot call[FAR_LANES];
+
+	/* written by the slave */
+	uint32_t taken[FAR_LANES][FAR_RINGS];	/* the next position that it will take */
+	uint64_t asleep;		/* the address of the park in which it sleeps within a call, or 0 */
+	uint64_t deadline;		/* of the calls that it runs, the earliest, or 0 */
 };
 
 _Static_assert(offsetof(struct far__segment, ready) == 64, "the slave's words have a line of their own");
 _Static_assert(offsetof(struct far__segment, lane) == 128, "so have the owner's");
 _Static_assert(sizeof(struct far__lane_head) == 64, "and each lane's");
+_Static_assert(offsetof(struct far__segment, taken) % 64 == 0, "what the slave writes has lines of its own");
 _Static_assert(sizeof(struct far__segment) <= 4096, "the head is a page");
 
 /* One side's view of a ring. */
@@ -115,6 +126,7 @@ struct far__ring {
 	struct far__body *bodies;
 	uint32_t mask;
 	uint32_t position;	/* the producer's next to fill, or the slave's next to take */
+	uint32_t *taken, *interrupt;	/* the ring's, in the segment */
 	uint32_t handed_over;	/* those before this one were, when one was looked at: see far__ring_fetch() */
 };
 
@@ -195,6 +207,30 @@ static inline bool far__lane_has_queued(struct far__lane *lane)
 	return false;
 }
 
+/*
+ * The slave's: take the call at the ring's position. It says so before it reads what
+ * the slot asks for; who takes a call out again (far__ring_take_out) changes that and
+ * then looks whether it was taken, and makes the barrier for both.
+ */
+static inline uint32_t far__ring_take(struct far__ring *ring)
+{
+	uint32_t position = ring->position++;
+
+	shm_set(ring->taken, ring->position);
+	far__park_barrier_of_other();	/* partner: far__ring_take_out() */
+	return position;
+}
+
+/*
+ * The producer's: have the slave answer the call at @position without running it;
+ * its info is FAR_TAKEN_OUT then. True if that is certain; false: it has been taken,
+ * and its answer will tell.
+ */
+bool far__ring_take_out(const struct far__ring *ring, uint32_t position);
+
+/* An info that no request has: seven integer registers. */
+enum { FAR_TAKEN_OUT = 7 | 1 << 14 };
+
 /* What a slot carries, on its way in or out. */
 struct far__message {
 	uint32_t info;
@@ -229,9 +265,9 @@ static inline uint32_t far__slot_info(const struct far__slot *slot)
 	return (uint32_t)(shm_peek64(&slot->head) >> 32);
 }
 
-static inline void far__slot_read(const struct far__slot *slot, struct far__message *m, bool few)
+/* The words alone: of a request, whose info may change, it is read once. */
+static inline void far__slot_words(const struct far__slot *slot, struct far__message *m, bool few)
 {
-	m->info = far__slot_info(slot);
 	m->few = few;
 	SHM_UNROLL
 	for (unsigned i = 0; i < FAR_FEW_WORDS; i++)
@@ -241,6 +277,12 @@ static inline void far__slot_read(const struct far__slot *slot, struct far__mess
 	SHM_UNROLL
 	for (unsigned i = FAR_FEW_WORDS; i < FAR_SLOT_WORDS; i++)
 		m->word[i] = shm_peek64(&slot->word[i]);
+}
+
+static inline void far__slot_read(const struct far__slot *slot, struct far__message *m, bool few)
+{
+	m->info = far__slot_info(slot);
+	far__slot_words(slot, m, few);
 }
 
 /* The producer's: make the request at @position of one of the lane's rings. */

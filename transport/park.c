@@ -65,6 +65,13 @@ static void barrier_for_both(void)
 	SYS(membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0);
 }
 
+void far__park_barrier(void)
+{
+	shm_fence();
+	if (far__sleeper_makes_barrier)
+		barrier_for_both();
+}
+
 /* Have the wakers of a park make their own barriers, from now on. */
 static void ask_for_fences(struct far__park *park)
 {

@@ -109,12 +109,23 @@ bool far__park_sleep(struct far__park *park, bool (*ready)(void *), void *arg, u
 /* W3 again if need be, and W4. The caller has published. */
 void far__park_wake_slowly(struct far__park *park);
 
-static inline void far__park_wake(struct far__park *park)
+/*
+ * "Say, then look" between processes, where one side does it often and the other
+ * seldom: the latter makes the barrier for both, if there is membarrier().
+ */
+void far__park_barrier(void);
+
+static inline void far__park_barrier_of_other(void)
 {
 	if (__builtin_expect(far__sleeper_makes_barrier, 1))
-		__atomic_signal_fence(__ATOMIC_SEQ_CST);	/* W2 */
+		__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	else
 		shm_fence();
+}
+
+static inline void far__park_wake(struct far__park *park)
+{
+	far__park_barrier_of_other();	/* W2 */
 	if (__builtin_expect(shm_peek(&park->armed) & (FAR_ARMED | FAR_FENCED), 0))	/* W3 */
 		far__park_wake_slowly(park);
 }

@@ -1,0 +1,437 @@
+/* Deadlines and cancelling: calls that are not waited for for ever, or not made at all. */
+#include <pthread.h>
+
+#include "check.h"
+
+static int add(int a, int b)
+{
+	return a + b;
+}
+
+static int *shared_int(void)
+{
+	return far_calloc(1, sizeof(int));
+}
+
+static int count(int *n)
+{
+	return __atomic_add_fetch(n, 1, __ATOMIC_SEQ_CST);
+}
+
+/* Until told to go on. */
+static void wait_for(int *gate)
+{
+	while (!__atomic_load_n(gate, __ATOMIC_SEQ_CST))
+		usleep(100);
+}
+
+static void open_gate(int *gate)
+{
+	__atomic_store_n(gate, 1, __ATOMIC_SEQ_CST);
+}
+
+static int until_interrupted(int *begun)
+{
+	open_gate(begun);
+	while (!far_interrupted())
+		usleep(100);
+	return 77;
+}
+
+static void for_ever(void)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	for (;;)
+		;
+}
+
+/* ---------------------------------------------------------------- deadlines */
+
+TEST_BOTH(a_call_in_time_has_its_result)
+{
+	struct far_slave *s = START(.deadline_ms = 5000), *plain = START();
+
+	CHECK_EQ(far_invoke(s, add, 1, 2), 3);
+	CHECK_EQ(far_wait(far_schedule(s, add, 1, 3)), 4);
+	CHECK_EQ(far_invoke_within(5000, plain, add, 1, 4), 5);
+	CHECK_EQ(far_wait(far_schedule_within(5000, plain, add, 1, 5)), 6);
+	CHECK_EQ(far_invoke_within(-1, s, add, 1, 6), 7);
+	CHECK_OK();
+	CHECK_EQ(far_slave_close(s), 0);
+	CHECK_EQ(far_slave_close(plain), 0);
+}
+
+TEST(an_endless_loop_is_killed_at_its_deadline)
+{
+	struct far_slave *s = far_slave_process(.name = "loop", .deadline_ms = 500);
+	double start = seconds();
+
+	far_invoke(s, for_ever);
+	CHECK_FAILED(FAR_EDEADLINE);
+	CHECK(seconds() - start >= 0.5);
+	CHECK(seconds() - start < 5);
+	CHECK_HAS(far_error()->message, "before the deadline");
+	CHECK_HAS(far_error()->message, "\"loop\"");
+	AWAIT(5, !lives(far_slave_pid(s)));
+	far_invoke(s, add, 1, 2);
+	CHECK_FAILED(FAR_EDEADLINE);
+	CHECK_HAS(far_error()->message, "was killed, for it ran a call whose deadline had passed");
+	CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
+}
+
+TEST(a_deadline_of_a_call_goes_before_the_slaves)
+{
+	struct far_slave *s = far_slave_process(.deadline_ms = 60000);
+	double start = seconds();
+
+	far_invoke_within(500, s, for_ever);
+	CHECK_FAILED(FAR_EDEADLINE);
+	CHECK(seconds() - start < 5);
+	far_slave_close(s);
+	far_error();
+}
+
+TEST(a_task_is_killed_at_its_deadline_though_nobody_waits)
+{
+	struct far_slave *s = far_slave_process();
+	far_task(void) t = far_schedule_within(500, s, for_ever);
+	pid_t pid = far_slave_pid(s);
+
+	AWAIT(5, !lives(pid));
+	far_wait(t);
+	CHECK_FAILED(FAR_EDEADLINE);
+	far_slave_close(s);
+	far_error();
+}
+
+TEST(a_task_that_waits_is_late_too)
+{
+	struct far_slave *s = far_slave_process();
+	double start = seconds();
+	far_task(void) t = far_schedule_within(500, s, for_ever);
+
+	far_wait(t);
+	CHECK_FAILED(FAR_EDEADLINE);
+	CHECK(seconds() - start >= 0.5);
+	far_slave_close(s);
+	far_error();
+}
+
+TEST_BOTH(a_call_that_is_late_in_the_queue_never_runs)
+{
+	struct far_slave *s = START();
+	int *gate = shared_int(), *n = shared_int();
+	far_task(void) busy = far_schedule(s, wait_for, gate);
+	far_task(int) waited = far_schedule_within(10, s, count, n), later = far_schedule_within(10, s, count, n);
+
+	CHECK_EQ(far_wait(waited), 0);
+	CHECK_FAILED(FAR_EDEADLINE);
+	usleep(15000);
+	open_gate(gate);
+	far_wait(busy);
+	CHECK_OK();
+	CHECK_EQ(far_wait(later), 0);
+	CHECK_FAILED(FAR_EDEADLINE);
+	CHECK_EQ(far_invoke(s, add, 1, 2), 3);
+	CHECK_EQ(*n, 0);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+TEST(a_thread_goes_on_after_the_deadline_and_is_told)
+{
+	struct far_slave *s = far_slave_thread();
+	int *begun = shared_int();
+	double start = seconds();
+
+	CHECK_EQ(far_invoke_within(500, s, until_interrupted, begun), 0);
+	CHECK_FAILED(FAR_EDEADLINE);
+	CHECK_HAS(far_error()->message, "cannot be killed");
+	CHECK(seconds() - start < 5);
+	CHECK_EQ(far_invoke(s, add, 1, 2), 3);
+	CHECK_EQ(far_invoke(s, add, 1, 3), 4);
+	CHECK_OK();
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+static void fill(char *p, size_t n, int *gate)
+{
+	wait_for(gate);
+	memset(p, 1, n);
+}
+
+TEST(a_late_call_copies_nothing_out)
+{
+	struct far_slave *s = far_slave_thread();
+	int *gate = shared_int();
+	static char small[100], large[100000];
+
+	far_invoke_within(200, s, fill, far_out(small, sizeof small), sizeof small, gate);
+	CHECK_FAILED(FAR_EDEADLINE);
+	open_gate(gate);
+	CHECK_EQ(far_invoke(s, add, 1, 2), 3);
+	*gate = 0;
+	far_invoke_within(200, s, fill, far_out(large, sizeof large), sizeof large, gate);
+	CHECK_FAILED(FAR_EDEADLINE);
+	open_gate(gate);
+	CHECK_EQ(far_invoke(s, add, 1, 2), 3);
+	CHECK_EQ(small[0], 0);
+	CHECK_EQ(large[0], 0);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+TEST(deadlines_that_are_kept_kill_nobody)
+{
+	struct far_slave *s = far_slave_process(.deadline_ms = 1000);
+	double end = seconds() + 0.3;
+	far_task(int) t[50];
+
+	while (seconds() < end) {
+		for (int i = 0; i < 50; i++)
+			t[i] = far_schedule_within(10000, s, add, i, 1);
+		for (int i = 0; i < 50; i++)
+			CHECK_EQ(far_wait(t[i]), i + 1);
+	}
+	CHECK_EQ(far_invoke_within(10000, s, usleep, 1100000), 0);
+	CHECK_OK();
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+/* ---------------------------------------------------------------- cancelling */
+
+TEST_BOTH(a_cancelled_call_that_had_not_begun_never_runs)
+{
+	struct far_slave *s = START();
+	int *gate = shared_int(), *n = shared_int();
+	far_task(void) busy = far_schedule(s, wait_for, gate);
+	far_task(int) t = far_schedule(s, count, n), u = far_schedule(s, count, n);
+
+	CHECK_EQ(far_cancel(t), 0);
+	CHECK_EQ(far_done(t), 1);
+	CHECK_EQ(far_cancel(t), -EALREADY);
+	CHECK_EQ(far_wait(t), 0);
+	CHECK_FAILED(FAR_ECANCELLED);
+	open_gate(gate);
+	CHECK_EQ(far_wait(u), 1);
+	CHECK_OK();
+	far_wait(busy);
+	CHECK_EQ(*n, 1);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+TEST_BOTH(a_running_function_is_told)
+{
+	struct far_slave *s = START();
+	int *begun = shared_int();
+	far_task(int) t = far_schedule(s, until_interrupted, begun);
+
+	wait_for(begun);
+	CHECK_EQ(far_cancel(t), 1);
+	CHECK_EQ(far_wait(t), 77);
+	CHECK_OK();
+	/* The next call is not. */
+	CHECK_EQ(far_invoke(s, far_interrupted), 0);
+	CHECK_EQ(far_interrupted(), 0);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+TEST(a_call_in_a_thread_of_its_own_is_told)
+{
+	int *begun = shared_int();
+	far_task(int) t = far_thread(until_interrupted, begun);
+
+	wait_for(begun);
+	CHECK_EQ(far_cancel(t), 1);
+	CHECK_EQ(far_wait(t), 77);
+	CHECK_OK();
+}
+
+TEST_BOTH(what_is_done_or_no_task_cannot_be_cancelled)
+{
+	struct far_slave *s = START();
+	far_task(int) t = far_schedule(s, add, 1, 2), none = NULL;
+
+	CHECK_EQ(far_wait_for(t, -1), 0);
+	CHECK_EQ(far_cancel(t), -EALREADY);
+	CHECK_EQ(far_wait(t), 3);
+	CHECK_OK();
+	CHECK_EQ(far_cancel(t), -EINVAL);
+	CHECK_FAILED(FAR_ETASK);
+	CHECK_EQ(far_cancel(none), -EINVAL);
+	CHECK_FAILED(FAR_ETASK);
+	t = far_schedule(s, add, 1, 2);
+	CHECK_EQ(far_forget(t), 0);
+	CHECK_EQ(far_cancel(t), -EINVAL);
+	CHECK_FAILED(FAR_ETASK);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+TEST(kill_on_cancel_kills_a_process_that_runs_the_call)
+{
+	struct far_slave *s = far_slave_process(.kill_on_cancel = 1);
+	int *gate = shared_int(), *begun = shared_int();
+	far_task(int) queued;
+	far_task(int) t = far_schedule(s, until_interrupted, begun);
+	pid_t pid = far_slave_pid(s);
+
+	wait_for(begun);
+	queued = far_schedule(s, count, gate);
+	CHECK_EQ(far_cancel(queued), 0);
+	CHECK(lives(pid));
+	far_forget(queued);
+	CHECK_EQ(far_cancel(t), 1);
+	AWAIT(5, !lives(pid));
+	far_wait(t);
+	if (far_error())	/* it may have been quicker */
+		CHECK_FAILED(FAR_ECANCELLED);
+	far_slave_close(s);
+	far_error();
+}
+
+TEST(after_the_grace_time_a_process_is_killed)
+{
+	struct far_slave *s = far_slave_process(.grace_ms = 500);
+	int *begun = shared_int();
+	far_task(void) t;
+	far_task(int) polite = far_schedule(s, until_interrupted, begun);
+
+	wait_for(begun);
+	CHECK_EQ(far_cancel(polite), 1);
+	CHECK_EQ(far_wait(polite), 77);
+	usleep(600000);
+	CHECK_EQ(far_invoke(s, add, 1, 2), 3);
+	t = far_schedule(s, for_ever);
+	usleep(100000);
+	double start = seconds();
+
+	CHECK_EQ(far_cancel(t), 1);
+	far_wait(t);
+	CHECK_FAILED(FAR_ECANCELLED);
+	CHECK(seconds() - start >= 0.4);
+	far_slave_close(s);
+	far_error();
+}
+
+/* In a slave: call another, which waits until the master says so; then report how that ended. */
+static int call_and_wait(struct far_slave *other, int *begun, int *gate)
+{
+	open_gate(begun);
+	far_invoke(other, wait_for, gate);
+	return far_error() ? far_error()->code : 0;
+}
+
+static int call_own_slave(int *begun, int *gate)
+{
+	struct far_slave *mine = far_slave_process();
+	int code = call_and_wait(mine, begun, gate);
+
+	open_gate(gate);
+	far_error();
+	far_slave_close(mine);
+	return code;
+}
+
+TEST(a_cancelled_function_waits_for_its_own_calls_no_longer)
+{
+	struct far_slave *s = far_slave_process();
+	int *begun = shared_int(), *gate = shared_int();
+	far_task(int) t = far_schedule(s, call_own_slave, begun, gate);
+
+	wait_for(begun);
+	usleep(20000);
+	CHECK_EQ(far_cancel(t), 1);
+	CHECK_EQ(far_wait(t), FAR_ECANCELLED);
+	CHECK_OK();
+	CHECK_EQ(far_invoke(s, add, 1, 2), 3);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+static int wait_for_own_task(int *begun, int *gate)
+{
+	struct far_slave *mine = far_slave_process();
+	far_task(void) t = far_schedule(mine, wait_for, gate);
+
+	open_gate(begun);
+	far_wait(t);
+	int code = far_error() ? far_error()->code : 0;
+
+	/* The wait was given up, the task was not. Outside of a cancelled call it could be waited for. */
+	code = code == FAR_ECANCELLED && far_wait_for(t, 0) == -ECANCELED ? 1 : 0;
+	open_gate(gate);
+	far_forget(t);
+	far_slave_close(mine);
+	far_error();
+	return code;
+}
+
+TEST(a_wait_that_is_given_up_has_taken_nothing)
+{
+	struct far_slave *s = far_slave_process();
+	int *begun = shared_int(), *gate = shared_int();
+	far_task(int) t = far_schedule(s, wait_for_own_task, begun, gate);
+
+	wait_for(begun);
+	usleep(20000);
+	CHECK_EQ(far_cancel(t), 1);
+	CHECK_EQ(far_wait(t), 1);
+	CHECK_OK();
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+static void *cancel_later(void *task)
+{
+	far_task(int) *t = task;
+
+	usleep(20000);
+	far_cancel(*t);
+	return NULL;
+}
+
+TEST_BOTH(another_thread_may_cancel_what_is_waited_for)
+{
+	struct far_slave *s = START();
+	int *gate = shared_int(), *n = shared_int();
+	far_task(void) busy = far_schedule(s, wait_for, gate);
+	far_task(int) t = far_schedule(s, count, n);
+	pthread_t thread;
+
+	pthread_create(&thread, NULL, cancel_later, &t);
+	CHECK_EQ(far_wait(t), 0);
+	CHECK_FAILED(FAR_ECANCELLED);
+	pthread_join(thread, NULL);
+	open_gate(gate);
+	far_wait(busy);
+	CHECK_EQ(*n, 0);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+TEST_BOTH(cancelled_at_random_each_task_has_one_outcome)
+{
+	struct far_slave *s = START(.queue = 8);
+	int *n = shared_int(), run = 0, cancelled = 0;
+
+	for (int i = 0; i < 5000; i++) {
+		far_task(int) t[4];
+
+		for (int k = 0; k < 4; k++)
+			t[k] = far_schedule(s, count, n);
+		int k = rand() % 4, how = far_cancel(t[k]);
+
+		for (int m = 0; m < 4; m++) {
+			far_wait(t[m]);
+			const struct far_error *e = far_error();
+
+			CHECK(!e || (m == k && e->code == FAR_ECANCELLED));
+			CHECK(m != k || how != 0 || e);
+			CHECK(m != k || how != -EALREADY || !e);
+			run += !e;
+			cancelled += e != NULL;
+		}
+	}
+	CHECK_EQ(run + cancelled, 20000);
+	CHECK_EQ(*n, run);
+	CHECK(cancelled > 0);
+	CHECK_EQ(far_slave_close(s), 0);
+}
