@@ -486,10 +486,15 @@ void far__reply_of_dead(const struct far__slave *slave, struct far__message *rep
 static void explain_death(struct far_error *e, const struct far__site *site, const char *name, int status,
 			  enum far__verdict verdict)
 {
-	if (verdict && WIFSIGNALED(status)) {
-		far__error_fill(e, verdict == FAR_BY_DEADLINE ? FAR_EDEADLINE : FAR_ECANCELLED, EOWNERDEAD, site->function, site,
-				"slave process \"%s\" was killed, for it ran a call %s", name,
-				verdict == FAR_BY_DEADLINE ? "whose deadline had passed" : "that was cancelled");
+	if (verdict > FAR_BY_OTHERS && verdict <= FAR_BY_RESTART && WIFSIGNALED(status)) {
+		static const struct { int code; const char *words; } why[] = {
+			[FAR_BY_DEADLINE] = { FAR_EDEADLINE, "killed, for it ran a call whose deadline had passed" },
+			[FAR_BY_CANCEL] = { FAR_ECANCELLED, "killed, for it ran a call that was cancelled" },
+			[FAR_BY_RESTART] = { FAR_EDIED, "restarted" },
+		};
+
+		far__error_fill(e, why[verdict].code, EOWNERDEAD, site->function, site, "slave process \"%s\" was %s", name,
+				why[verdict].words);
 		e->signal = WTERMSIG(status);
 	} else if (WIFSIGNALED(status)) {
 		int signal = WTERMSIG(status);
@@ -704,7 +709,7 @@ static int unanswered(struct far__call *call, struct far_registers *registers, s
 	struct far__port *port = call->port;
 	struct far__message reply;
 
-	if (far__is_dead(port->slave->number)) {
+	if (far__is_dead(port->slave->number) || far__ring_is_answered(call->ring, position)) {
 		far__port_reply(port, call->ring, position, false, &reply);
 		return far__conclude(call->site, call->result, (uintptr_t)call->slave, &reply, holds, registers);
 	}

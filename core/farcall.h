@@ -108,6 +108,12 @@ struct far_options {
 	int deadline_ms;		/* for each call that has none of its own; default: no limit */
 	int grace_ms;			/* far_cancel() kills the process if the call goes on so long; default: never */
 	int kill_on_cancel;		/* it does so at once */
+	int respawn;			/* a slave process that dies is started again; see below */
+	size_t memory_limit;		/* what a slave process may have beyond what it starts with, in bytes; */
+	unsigned cpu_limit;		/* seconds of processor time; SIGXCPU ends it */
+	unsigned process_limit;		/* processes of its user (see RLIMIT_NPROC) */
+	unsigned file_limit;		/* descriptors */
+	int nice;			/* added to its nice value */
 };
 
 /*
@@ -126,6 +132,16 @@ struct far_options {
  * A slave process has its own copy of all writable data as it was in
  * far_init(): its globals, its heap. Its functions and constants have the same
  * addresses as here. It is killed when this process ends, however that ends.
+ *
+ * Restarting. With .respawn = n a process that dies is replaced: .setup runs again
+ * in the new one, only the call that was running fails, and calls that had not
+ * begun run in the next incarnation. What a dead incarnation's pointers point to
+ * is gone: to pass one is FAR_ESTALE. When n incarnations in a row have ended
+ * before they took a call, each started a little later than the one before, the
+ * slave stays dead.
+ *
+ * Limits. .memory_limit counts private writable memory (RLIMIT_DATA): malloc()
+ * fails beyond it. Core dumps of slave processes are off.
  */
 #define far_slave_thread(...)	far__slave_thread(FAR__OPTIONS(__VA_ARGS__))
 #define far_slave_process(...)	far__slave_process(FAR__OPTIONS(__VA_ARGS__))
@@ -156,6 +172,17 @@ FAR_API int far_step(struct far_slave *slave, int timeout_ms);
  *   -EOWNERDEAD the slave process had died; it is freed all the same
  */
 FAR_API int far_slave_close(struct far_slave *slave);
+
+/*
+ * Kill a slave process, if it lives, and start it again: with fresh memory, .setup
+ * run. Calls that it was running fail, and so do those that were waiting, unless
+ * it has .respawn. Waits until it is started.
+ *
+ * Returns 0, or with far_error():
+ *   -EINVAL	no slave of this process, or a thread, which cannot be killed
+ *   -EOWNERDEAD it could not be started again, or died at once: it is dead
+ */
+FAR_API int far_slave_restart(struct far_slave *slave);
 
 /* The process a slave runs in: getpid() for a thread; -EINVAL for no slave. */
 FAR_API pid_t far_slave_pid(struct far_slave *slave);

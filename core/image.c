@@ -108,9 +108,10 @@ enum far__reach far__image_reach(const struct far__slave *slave, const void *p)
 	int window = far__space_window(p);
 
 	if (slave->kind != FAR_PROCESS)
-		return window < 0 || window == (int)far__self ? FAR_REACHES : FAR_STALE;
+		return window < 0 || window == (int)far__my_window ? FAR_REACHES : FAR_STALE;
 	if (window >= 0)
-		return window == (int)slave->number ? FAR_REACHES : window == (int)far__self ? FAR_PRIVATE : FAR_STALE;
+		return window == (int)shm_load(&far__member(slave->number)->window) ? FAR_REACHES
+		       : window == (int)far__my_window ? FAR_PRIVATE : FAR_STALE;
 	if (range_of(p) || p == (void *)stdin || p == (void *)stdout || p == (void *)stderr)
 		return FAR_REACHES;
 	return FAR_PRIVATE;
@@ -207,6 +208,7 @@ static struct {
 	pthread_mutex_t lock;
 	struct found {
 		uintptr_t handle;
+		uint32_t incarnation;
 		void *here, *there;
 	} found[64];
 } cache = { .lock = PTHREAD_MUTEX_INITIALIZER };
@@ -223,11 +225,13 @@ void *far__image_function(const struct far__call *call)
 	void *there = NULL;
 	Dl_info info;
 
+	uint32_t incarnation = shm_load(&far__member(far__slave_by_number(far__handle_number(handle))->number)->incarnation);
+
 	pthread_mutex_lock(&cache.lock);
 	struct found found = *cached(handle, call->function);
 
 	pthread_mutex_unlock(&cache.lock);
-	if (found.handle == handle && found.here == call->function)
+	if (found.handle == handle && found.incarnation == incarnation && found.here == call->function)
 		return found.there;
 	if (!call->function || !dladdr1(call->function, &info, (void **)&map, RTLD_DL_LINKMAP) || !map || !*map->l_name) {
 		far__fail(FAR_EPOINTER, EFAULT, call->site->function, call->site,
@@ -247,7 +251,7 @@ void *far__image_function(const struct far__call *call)
 		return NULL;
 	}
 	pthread_mutex_lock(&cache.lock);
-	*cached(handle, call->function) = (struct found){ handle, call->function, there };
+	*cached(handle, call->function) = (struct found){ handle, incarnation, call->function, there };
 	pthread_mutex_unlock(&cache.lock);
 	return there;
 }

@@ -8,7 +8,7 @@
 #include "internal.h"
 #include "object.h"
 
-unsigned far__self;
+unsigned far__self, far__my_window;
 bool far__is_forked;
 
 enum { SPARES = 2 };

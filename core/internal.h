@@ -42,7 +42,7 @@ enum far__state {
 	FAR_DEAD,		/* .status tells how it ended; nothing more will be answered */
 };
 
-enum far__verdict { FAR_BY_OTHERS, FAR_BY_DEADLINE, FAR_BY_CANCEL };
+enum far__verdict { FAR_BY_OTHERS, FAR_BY_DEADLINE, FAR_BY_CANCEL, FAR_BY_RESTART };
 
 #define FAR_NOBODY	UINT32_MAX
 
@@ -53,6 +53,10 @@ struct far__member {
 	uint32_t generation;	/* how many slaves have had this number */
 	uint32_t pid;		/* of a slave process; 0 for a thread */
 	uint32_t status;	/* how it ended, as wait() gives it */
+	uint32_t window;	/* where its present incarnation's private memory lies */
+	uint32_t incarnation;	/* how often it has been started */
+	uint32_t restarts;	/* how many that were asked for have been tried */
+	uint32_t respawn;	/* how many incarnations may end without a call; 0: none is replaced */
 	uint32_t verdict;	/* why it was killed, if by us: enum far__verdict */
 	uint32_t waiting;	/* threads of it that wait for an arrival ... */
 	struct far__park arrivals;	/* ... sleep here: a park of their own, for a bell is a process's */
@@ -73,6 +77,7 @@ struct far__family {
 	uint32_t made, ended, killed;	/* slave processes, since the start */
 	uint64_t watch;			/* when the zygote shall look at deadlines again, or 0 */
 	uint32_t kill[FAR_SLAVES_MAX / 32];	/* slaves that the zygote is asked to kill, a bit each */
+	uint32_t restart[FAR_SLAVES_MAX / 32];	/* and to start again */
 	struct far__member member[FAR_SLAVES_MAX];
 };
 
@@ -228,6 +233,9 @@ extern __thread struct far__thread far__thread;
 /* Whose number this process has: 0 the master, else the slave process it is. */
 extern unsigned far__self;
 
+/* The window that this slave process allocates in; 0 in the master. */
+extern unsigned far__my_window;
+
 /* This is a child made by fork(): everything is refused. */
 extern bool far__is_forked;
 
@@ -322,6 +330,9 @@ int far__run_here(const struct far__call *call, struct far_registers *registers,
 /* --------------------------------------------------------------- serve.c */
 
 void far__server_begin(struct far__server *server, unsigned number, uintptr_t handle, bool process);
+
+/* In a slave process that replaces a dead one: do what its owner wants done first. */
+void far__server_set_up(struct far__server *server);
 
 /* Serve until the slave is told to stop and has nothing queued. */
 void far__server_loop(struct far__server *server);
@@ -530,6 +541,9 @@ unsigned far__zygote_take(int *err);
 
 /* Have a slave process killed, if it still lives. */
 void far__zygote_kill(unsigned number);
+
+/* Have it killed, if it lives, and started again. */
+void far__zygote_restart(unsigned number);
 
 /* Have the zygote look at the deadlines in all segments at that time, in ns, or before. */
 void far__zygote_watch(uint64_t deadline);

@@ -26,6 +26,7 @@ unsigned far__member_take(uint32_t owner, int *err)
 		shm_set(&m->pid, 0);
 		shm_set(&m->status, 0);
 		shm_set(&m->verdict, FAR_BY_OTHERS);
+		shm_set(&m->respawn, 0);
 		shm_set(&m->waiting, 0);
 		/* 20 bits, never 0: a handle is never NULL, and fits in 32 bits. */
 		uint32_t generation = (shm_peek(&m->generation) + 1) & 0xfffff;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "heap.h"
@@ -200,20 +201,75 @@ static void serve_call(struct far__server *server, const struct far__lane *lane,
 	far__lane_answer(lane, ring, position, &m);
 }
 
-/* A slave process is called what its owner calls it; the owner wrote that before it made a lane. */
-static void take_name(const struct far__segment *segment)
+/* The hard limit is a little higher: at that of processor time SIGKILL comes, before it SIGXCPU. */
+static void limit(int resource, uint64_t most)
 {
-	uint64_t name[2];
+	struct rlimit now;
+
+	if (most && getrlimit(resource, &now) == 0 && most < now.rlim_max)
+		setrlimit(resource, &(struct rlimit){ most, most + 1 });
+}
+
+/* How much private writable memory this process has, in bytes. */
+static uint64_t data_size(void)
+{
+	unsigned long kib = 0;
+	char line[128];
+	FILE *f = fopen("/proc/self/status", "re");
+
+	while (f && fgets(line, sizeof line, f))
+		if (sscanf(line, "VmData: %lu", &kib) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return (uint64_t)kib << 10;
+}
+
+/* A slave process is called and limited as its owner says, who wrote that before it made a lane. */
+static void take_orders(const struct far__segment *segment)
+{
+	static bool done;
+	uint64_t name[2], most[FAR_LIMITS];
+
+	if (done)
+		return;
+	done = true;
 
 	shm_copy_out(name, segment->name, 2);
 	prctl(PR_SET_NAME, name);
+	shm_copy_out(most, segment->limit, FAR_LIMITS);
+	setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
+	if (most[FAR_LIMIT_MEMORY])
+		limit(RLIMIT_DATA, data_size() + most[FAR_LIMIT_MEMORY]);
+	limit(RLIMIT_CPU, most[FAR_LIMIT_CPU]);
+	limit(RLIMIT_NPROC, most[FAR_LIMIT_PROCESSES]);
+	limit(RLIMIT_NOFILE, most[FAR_LIMIT_FILES]);
+	if (most[FAR_LIMIT_NICE] && nice((int)most[FAR_LIMIT_NICE]) < 0)
+		errno = 0;	/* to be nicer is always allowed; otherwise it stays as it is */
+}
+
+void far__server_set_up(struct far__server *server)
+{
+	const struct far__segment *segment = server->segment;
+	struct far_frame frame = { .function = (const void *)(uintptr_t)shm_load64(&segment->setup) };
+	struct far__running running;
+
+	take_orders(segment);
+	if (!frame.function)
+		return;
+	frame.registers.gp[0] = shm_load64(&segment->setup_argument);
+	running.interrupt = NULL;
+	if (far__run(&frame, &running)) {
+		fprintf(stderr, "farcall: setup: %s\n", running.text);
+		_exit(1);
+	}
 }
 
 /* Listen to lanes and queues that have become ready. */
 static void attach_new(struct far__server *server, uint64_t ready)
 {
 	if (server->process && !server->ready)
-		take_name(server->segment);
+		take_orders(server->segment);
 	for (uint64_t new = ready & ~server->ready; new; new &= new - 1) {
 		unsigned bit = (unsigned)__builtin_ctzl(new);
 

@@ -57,8 +57,8 @@ static bool check(const struct far__site *site, const struct far_options *o)
 		far__fail(FAR_EINVAL, EINVAL, function, site, ".queue = %u: at most %d calls can wait", o->queue, FAR_QUEUE_MAX);
 	else if (o->when_full != FAR_WAIT && o->when_full != FAR_FAIL)
 		far__fail(FAR_EINVAL, EINVAL, function, site, ".when_full is neither FAR_WAIT nor FAR_FAIL");
-	else if (o->close_ms < 0 || o->deadline_ms < 0 || o->grace_ms < 0)
-		far__fail(FAR_EINVAL, EINVAL, function, site, ".close_ms, .deadline_ms or .grace_ms is negative");
+	else if (o->close_ms < 0 || o->deadline_ms < 0 || o->grace_ms < 0 || o->respawn < 0)
+		far__fail(FAR_EINVAL, EINVAL, function, site, ".close_ms, .deadline_ms, .grace_ms or .respawn is negative");
 	else
 		return true;
 	return false;
@@ -259,6 +259,24 @@ struct far_slave *far__slave_here(const struct far_options *o)
 	return set_up(&site, slave, o);
 }
 
+/* What the slave process reads before its first call, and so does each that replaces it. */
+static void give_orders(const struct far__slave *slave, const struct far_options *o)
+{
+	struct far__segment *segment = slave->segment;
+	uint64_t name[2], limit[FAR_LIMITS] = {
+		[FAR_LIMIT_MEMORY] = o->memory_limit, [FAR_LIMIT_CPU] = o->cpu_limit,
+		[FAR_LIMIT_PROCESSES] = o->process_limit, [FAR_LIMIT_FILES] = o->file_limit,
+		[FAR_LIMIT_NICE] = (uint64_t)o->nice,
+	};
+
+	memcpy(name, slave->name, sizeof name);
+	shm_copy_in(segment->name, name, 2);
+	shm_copy_in(segment->limit, limit, FAR_LIMITS);
+	shm_store64(&segment->setup, (uintptr_t)o->setup);
+	shm_store64(&segment->setup_argument, (uintptr_t)o->setup_arg);
+	shm_store(&far__member(slave->number)->respawn, (uint32_t)o->respawn);
+}
+
 struct far_slave *far__slave_process(const struct far_options *o)
 {
 	struct far__site site = site_of("far_slave_process", o);
@@ -288,10 +306,7 @@ struct far_slave *far__slave_process(const struct far_options *o)
 		far__zygote_kill(number);
 		return NULL;
 	}
-	uint64_t name[2];
-
-	memcpy(name, slave->name, sizeof name);
-	shm_copy_in(slave->segment->name, name, 2);
+	give_orders(slave, o);
 	return set_up(&site, slave, o);
 }
 
@@ -374,6 +389,7 @@ static int close_process(struct far__slave *slave, uint64_t deadline)
 	if (!dead) {
 		say_stop(slave);
 		if (!far__park_sleep(&slave->segment->control, is_dead, &number, deadline)) {
+			shm_store(&far__member(number)->respawn, 0);
 			far__zygote_kill(number);
 			far__park_sleep(&slave->segment->control, is_dead, &number, FAR_FOREVER);
 			result = too_slow(slave, "killed");
@@ -465,6 +481,42 @@ int far_slave_close(struct far_slave *handle)
 	if (slave->kind == FAR_PROCESS)
 		return close_process(slave, deadline);
 	return slave->kind == FAR_THREAD ? close_thread(slave, deadline) : close_here(slave);
+}
+
+struct restarted {
+	const struct far__member *member;
+	uint32_t before;
+};
+
+static bool has_restarted(void *arg)
+{
+	const struct restarted *r = arg;
+
+	return shm_load(&r->member->restarts) != r->before || !far__zygote_alive();
+}
+
+int far_slave_restart(struct far_slave *handle)
+{
+	struct far__slave *slave = far__slave_find((uintptr_t)handle, "far_slave_restart", NULL);
+
+	if (!slave)
+		return -EINVAL;
+	if (slave->kind != FAR_PROCESS) {
+		far__fail(FAR_EINVAL, EINVAL, "far_slave_restart", NULL,
+			  "slave \"%s\" is a thread, which cannot be killed and started again", slave->name);
+		return -EINVAL;
+	}
+	struct far__member *m = far__member(slave->number);
+	struct restarted r = { m, shm_load(&m->restarts) };
+
+	shm_cas(&m->verdict, FAR_BY_OTHERS, FAR_BY_RESTART);
+	far__zygote_restart(slave->number);
+	far__park_sleep(&slave->segment->control, has_restarted, &r, FAR_FOREVER);
+	if (!far__is_dead(slave->number))
+		return 0;
+	far__fail(FAR_EDIED, EOWNERDEAD, "far_slave_restart", NULL, "slave process \"%s\" could not be started again",
+		  slave->name);
+	return -EOWNERDEAD;
 }
 
 void far__slaves_gone(void)

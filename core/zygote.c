@@ -59,6 +59,13 @@ static struct {
 	struct sigaction child;		/* so is this, of SIGCHLD */
 	pid_t pid[FAR_SLAVES_MAX];
 	unsigned highest;		/* number with a pid */
+	bool window_is_used[FAR_SLAVES_MAX];
+	unsigned last_window;
+	/* Of a slave that may be started again: */
+	uint32_t taken[FAR_SLAVES_MAX];	/* how many calls had been taken when it started */
+	uint32_t vain[FAR_SLAVES_MAX];	/* incarnations in a row that took none */
+	uint64_t due[FAR_SLAVES_MAX];	/* when the next shall be started, or 0 */
+	bool restart[FAR_SLAVES_MAX];	/* it is being killed for that */
 } z;
 
 /* --------------------------------------------------- in a slave process */
@@ -72,11 +79,14 @@ static void serve(void *arg)
 	if (__sanitizer_finish_switch_fiber)
 		__sanitizer_finish_switch_fiber(NULL, NULL, NULL);
 	static struct far__server server;
-	unsigned number = (unsigned)(uintptr_t)arg;
+	unsigned number = (unsigned)(uintptr_t)arg % FAR_SLAVES_MAX;
+	bool again = (uintptr_t)arg >= FAR_SLAVES_MAX;
 
 	far__server_begin(&server, number, far__member_handle(number), true);
 	far__thread.server = &server;
 	far__slave_myself(&server);
+	if (again)
+		far__server_set_up(&server);
 	far__server_loop(&server);
 	shm_store(&server.segment->stop, FAR_STOPPED);
 	exit(0);
@@ -99,7 +109,8 @@ static char *make_stack(size_t *size)
 	return (char *)p + GUARD_SIZE;
 }
 
-static _Noreturn void become_slave(unsigned number)
+/* @again: it replaces an incarnation that has died. */
+static _Noreturn void become_slave(unsigned number, unsigned window, bool again)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != z.self)
@@ -107,7 +118,8 @@ static _Noreturn void become_slave(unsigned number)
 	SYS(close, z.master_socket);
 	SYS(close, z.master_fd);
 	SYS(close, z.signals);
-	far__space_open(number);
+	far__space_open(window);
+	far__my_window = window;
 	far__now_a_slave();
 	far__self = number;
 	far__heap_set_owner(number);
@@ -122,7 +134,7 @@ static _Noreturn void become_slave(unsigned number)
 	sigprocmask(SIG_SETMASK, &z.mask, NULL);
 	if (__sanitizer_start_switch_fiber)
 		__sanitizer_start_switch_fiber(NULL, stack, size);
-	far__on_stack(stack + size, serve, (void *)(uintptr_t)number);
+	far__on_stack(stack + size, serve, (void *)(uintptr_t)(number + again * FAR_SLAVES_MAX));
 }
 
 /* -------------------------------------------------------- in the zygote */
@@ -156,7 +168,50 @@ static void put_in_stock(unsigned number)
 	tell_waiting();
 }
 
-/* Fork one slave: 0 or -errno. */
+/* In turn, so that the addresses of a dead slave's memory rest as long as can be: a window, or 0. */
+static unsigned take_window(void)
+{
+	for (unsigned i = 1; i < far__space.slaves; i++) {
+		unsigned window = (z.last_window + i) % far__space.slaves;
+
+		if (!window || z.window_is_used[window])
+			continue;
+		z.last_window = window;
+		z.window_is_used[window] = true;
+		return window;
+	}
+	return 0;
+}
+
+/* Start an incarnation of a slave whose number is taken: 0 or -errno. */
+static int start(unsigned number, bool again)
+{
+	struct far__member *m = far__member(number);
+	unsigned window = take_window();
+
+	if (!window)
+		return -EAGAIN;
+	shm_set(&m->window, window);
+	far__point("zygote.fork");
+	pid_t pid = fork();
+
+	if (pid == 0)
+		become_slave(number, window, again);
+	if (pid < 0) {
+		z.window_is_used[window] = false;
+		return -errno;
+	}
+	z.pid[number] = pid;
+	if (number > z.highest)
+		z.highest = number;
+	shm_set(&m->pid, (uint32_t)pid);
+	shm_add(&m->incarnation, 1);
+	shm_store(&m->state, FAR_ALIVE);
+	shm_add(&far__family()->made, 1);
+	return 0;
+}
+
+/* Make a slave and put it in stock: 0 or -errno. */
 static int make_slave(void)
 {
 	int err;
@@ -164,22 +219,15 @@ static int make_slave(void)
 
 	if (!number)
 		return err;
-	far__point("zygote.fork");
-	pid_t pid = fork();
-
-	if (pid == 0)
-		become_slave(number);
-	if (pid < 0) {
-		err = -errno;
+	shm_set(&far__member(number)->incarnation, 0);
+	z.vain[number] = z.taken[number] = 0;
+	z.due[number] = 0;
+	z.restart[number] = false;
+	err = start(number, false);
+	if (err) {
 		far__member_give(number);
 		return err;
 	}
-	z.pid[number] = pid;
-	if (number > z.highest)
-		z.highest = number;
-	shm_set(&far__member(number)->pid, (uint32_t)pid);
-	shm_store(&far__member(number)->state, FAR_ALIVE);
-	shm_add(&far__family()->made, 1);
 	put_in_stock(number);
 	return 0;
 }
@@ -230,10 +278,147 @@ static void bereave(unsigned number)
 		if (shm_load(&m->state) == FAR_FREE || shm_load(&m->owner) != number)
 			continue;
 		shm_set(&m->owner, FAR_NOBODY);
+		z.due[n] = 0;
 		if (z.pid[n])
 			kill_number(n);
 		else
 			far__member_give(n);	/* a thread of it, or a slave that it never closed */
+	}
+}
+
+/* ------------------------------------------------------------ incarnations */
+
+/* The lanes of a slave that has no process, one after another: false after the last. */
+static bool next_lane(unsigned number, unsigned *lane_number, struct far__lane *lane)
+{
+	uint64_t ready = shm_load64(&((struct far__segment *)far__space_segment(number))->ready);
+
+	for (unsigned i = *lane_number; i < FAR_LANES; i++) {
+		if (!(ready >> i & 1))
+			continue;
+		far__lane_attach(lane, number, i);
+		if (ready >> 32 >> i & 1)
+			far__lane_attach_queue(lane, number, i);
+		*lane_number = i + 1;
+		return true;
+	}
+	return false;
+}
+
+static uint32_t calls_taken(unsigned number)
+{
+	struct far__lane lane;
+	uint32_t sum = 0;
+
+	for (unsigned i = 0; next_lane(number, &i, &lane);)
+		sum += lane.call.position + (lane.queue.slots ? lane.queue.position : 0);
+	return sum;
+}
+
+/* Answer calls from @first on, up to @end, that are not: they died with @status. */
+static void fail_calls(const struct far__lane *lane, const struct far__ring *ring, uint32_t first, uint32_t end,
+		       uint32_t status, uint32_t verdict)
+{
+	struct far__message m = { .info = far__reply_info(FAR_DIED, 0, 0), .word = { status, 0, verdict } };
+
+	for (uint32_t p = first; p != end; p++)
+		if (far__ring_is_asked(ring, p))
+			far__lane_answer(lane, ring, p, &m);
+}
+
+/* The next incarnation begins behind the calls that have been answered for it. */
+static void skip_answered(const struct far__lane *lane)
+{
+	const struct far__ring *ring[] = { &lane->call, &lane->queue };
+
+	for (int i = 0; i < 2; i++) {
+		uint32_t position = ring[i]->position;
+
+		while (ring[i]->slots && far__ring_is_answered(ring[i], position))
+			position++;
+		if (ring[i]->slots)
+			shm_set(ring[i]->taken, position);
+	}
+}
+
+/* The calls that a dead incarnation was running fail, or with @all those that wait, too. */
+static void fail_running(unsigned number, uint32_t status, bool all)
+{
+	uint32_t verdict = shm_swap(&far__member(number)->verdict, FAR_BY_OTHERS);
+	struct far__lane lane;
+
+	for (unsigned i = 0; next_lane(number, &i, &lane);) {
+		uint32_t taken = lane.call.position, size = lane.queue.mask + 1;
+
+		fail_calls(&lane, &lane.call, taken - 1, taken + all, status, verdict);
+		if (lane.queue.slots)
+			fail_calls(&lane, &lane.queue, lane.queue.position - size, lane.queue.position + (all ? size : 0),
+				   status, verdict);
+		if (all)
+			skip_answered(&lane);
+	}
+}
+
+/* Start the next incarnation now, or later when those before ended at once; false: no more. */
+static bool respawn(unsigned number, uint32_t status)
+{
+	enum { FIRST_MS = 1, LAST_MS = 1000 };
+	struct far__member *m = far__member(number);
+	struct far__segment *segment = far__space_segment(number);
+	uint32_t taken = calls_taken(number), tries = shm_load(&m->respawn);
+	bool wanted = z.restart[number];
+
+	z.restart[number] = false;
+	if (!wanted && (!tries || shm_load(&segment->stop) == FAR_STOPPED))
+		return false;
+	z.vain[number] = taken != z.taken[number] || wanted ? 0 : z.vain[number] + 1;
+	if (z.vain[number] && z.vain[number] >= tries)
+		return false;
+	fail_running(number, status, !tries);
+	z.taken[number] = calls_taken(number);
+	shm_store64(&segment->deadline, 0);
+	shm_store64(&segment->asleep, 0);
+	shm_store64(&segment->grace, 0);
+	if (!z.vain[number])
+		return start(number, true) == 0;
+	uint64_t delay = (uint64_t)FIRST_MS << z.vain[number];
+
+	z.due[number] = far__now() + (delay < LAST_MS && z.vain[number] < 10 ? delay : LAST_MS) * 1000000;
+	far__zygote_watch(z.due[number]);
+	return true;
+}
+
+/* It has ended: start it again if that is wanted, or say that it is dead. */
+static void replace_or_end(unsigned number, uint32_t status)
+{
+	struct far__segment *segment = far__space_segment(number);
+	bool wanted = z.restart[number];
+
+	if (!respawn(number, status))
+		far__member_dead(number, status);
+	if (!wanted)
+		return;
+	shm_add(&far__member(number)->restarts, 1);
+	far__park_wake(&segment->control);
+}
+
+static void restart_wanted(void)
+{
+	struct far__family *family = far__family();
+
+	for (unsigned w = 0; w < FAR_SLAVES_MAX / 32; w++) {
+		if (!shm_load(&family->restart[w]))
+			continue;
+		for (uint32_t bits = shm_swap(&family->restart[w], 0); bits; bits &= bits - 1) {
+			unsigned number = 32 * w + (unsigned)__builtin_ctz(bits);
+
+			z.restart[number] = true;
+			z.due[number] = 0;
+			if (z.pid[number])
+				kill_number(number);
+			else
+				replace_or_end(number, shm_load(&far__member(number)->status));
+		}
 	}
 }
 
@@ -244,6 +429,7 @@ static void bury(unsigned number, int status)
 	bool owned = shm_load(&m->owner) != FAR_NOBODY;
 
 	z.pid[number] = 0;
+	z.window_is_used[shm_load(&m->window)] = false;
 	shm_add(&family->ended, 1);
 	for (unsigned i = 0; i < FAR_STOCK_MAX; i++)
 		shm_cas(&family->stock[i], number, 0);
@@ -255,7 +441,7 @@ static void bury(unsigned number, int status)
 		far__member_give(number);
 		return;
 	}
-	far__member_dead(number, (uint32_t)status);
+	replace_or_end(number, (uint32_t)status);
 }
 
 /* ------------------------------------------------------------ deadlines */
@@ -273,6 +459,17 @@ static bool runs_cancelled(unsigned number)
 	if (id >> 32 & 1)
 		far__lane_attach_queue(&lane, number, (unsigned)(id >> 33));
 	return far__ring_is_asked(id >> 32 & 1 ? &lane.queue : &lane.call, (uint32_t)id);
+}
+
+/* Start a slave whose time has come. */
+static uint64_t check_due(unsigned number, uint64_t now)
+{
+	if (!z.due[number] || z.due[number] > now)
+		return z.due[number] ? z.due[number] : FAR_FOREVER;
+	z.due[number] = 0;
+	if (start(number, true))
+		far__member_dead(number, shm_load(&far__member(number)->status));
+	return FAR_FOREVER;
 }
 
 /* Kill a slave whose time is over; and when to look again, or FAR_FOREVER. */
@@ -308,7 +505,7 @@ static void check_deadlines(void)
 	shm_store64(&far__family()->watch, 0);
 	shm_fence();	/* partner: far__zygote_watch() */
 	for (unsigned n = 1; n <= z.highest; n++) {
-		uint64_t when = z.pid[n] ? check_slave(n, now) : FAR_FOREVER;
+		uint64_t when = z.pid[n] ? check_slave(n, now) : check_due(n, now);
 
 		if (when < next)
 			next = when;
@@ -378,6 +575,7 @@ static _Noreturn void zygote_loop(void)
 
 			SYS(read, bell, &count, sizeof count);
 			kill_wanted();
+			restart_wanted();
 			low = true;
 		}
 		if (p[3].revents) {
@@ -572,7 +770,13 @@ unsigned far__zygote_take(int *err)
 
 void far__zygote_kill(unsigned number)
 {
-	__atomic_fetch_or(&far__family()->kill[number / 32], 1u << number % 32, __ATOMIC_ACQ_REL);
+	shm_or(&far__family()->kill[number / 32], 1u << number % 32);
+	ring();
+}
+
+void far__zygote_restart(unsigned number)
+{
+	shm_or(&far__family()->restart[number / 32], 1u << number % 32);
 	ring();
 }
 

@@ -190,7 +190,7 @@ void far__space_seal(void)
 #endif
 }
 
-int far__space_open(unsigned slave)
+int far__space_open(unsigned window)
 {
-	return (int)SYS(munmap, far__space.windows + slave * far__space.window_size, far__space.window_size);
+	return (int)SYS(munmap, far__space.windows + window * far__space.window_size, far__space.window_size);
 }

@@ -76,7 +76,7 @@ void far__space_discard(unsigned slave);
  */
 void far__space_seal(void);
 
-/* In a slave process: open its window. 0 or -errno. */
-int far__space_open(unsigned slave);
+/* In a slave process: open a window for it. 0 or -errno. */
+int far__space_open(unsigned window);
 
 #endif

@@ -89,6 +89,9 @@ struct far__lane_head {
 /* What segment->stop may be. */
 enum { FAR_STOP = 1, FAR_STOPPED };	/* the slave shall end; it did, with nothing queued */
 
+/* What a slave process may be limited in: bytes, seconds, numbers, and a nice value. */
+enum { FAR_LIMIT_MEMORY, FAR_LIMIT_CPU, FAR_LIMIT_PROCESSES, FAR_LIMIT_FILES, FAR_LIMIT_NICE, FAR_LIMITS };
+
 /* The segment's head. Each group of words that one side writes has its own cache lines. */
 struct far__segment {
 	/* written by the slave */
@@ -112,6 +115,11 @@ struct far__segment {
 	uint32_t taken[FAR_LANES][FAR_RINGS];	/* the next position that it will take */
 	uint64_t asleep;		/* the address of the park in which it sleeps within a call, or 0 */
 	uint64_t deadline;		/* of the calls that it runs, the earliest, or 0 */
+
+	/* written by the owner, before it makes a lane */
+	_Alignas(64) uint64_t setup;	/* a function that each new incarnation calls first, or 0 */
+	uint64_t setup_argument;
+	uint64_t limit[FAR_LIMITS];	/* what each incarnation may use, or 0 */
 };
 
 _Static_assert(offsetof(struct far__segment, ready) == 64, "the slave's words have a line of their own");

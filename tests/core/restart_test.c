@@ -1,0 +1,358 @@
+/* Slaves that are started again, and what they are limited in. */
+#include <pthread.h>
+#include <sys/resource.h>
+
+#include "check.h"
+
+static int add(int a, int b)
+{
+	return a + b;
+}
+
+static int state;	/* of each incarnation */
+
+static void set_state(int n)
+{
+	state = n;
+}
+
+static int get_state(void)
+{
+	return state;
+}
+
+static void set_up(void *arg)
+{
+	int *n = arg;
+
+	state = 100 + __atomic_add_fetch(n, 1, __ATOMIC_SEQ_CST);
+}
+
+static int *shared_int(void)
+{
+	return far_calloc(1, sizeof(int));
+}
+
+static int count(int *n)
+{
+	return __atomic_add_fetch(n, 1, __ATOMIC_SEQ_CST);
+}
+
+static void die(int signal)
+{
+	raise(signal);
+}
+
+static void wait_for(int *gate)
+{
+	while (!__atomic_load_n(gate, __ATOMIC_SEQ_CST))
+		usleep(100);
+}
+
+static bool died(void)
+{
+	return far_error() && far_error()->signal == SIGKILL;
+}
+
+/* --------------------------------------------------------------- restarting */
+
+TEST(a_slave_is_started_again_with_fresh_memory)
+{
+	int *n = shared_int();
+	struct far_slave *s = far_slave_process(.setup = set_up, .setup_arg = n);
+	pid_t pid = far_slave_pid(s);
+
+	CHECK_EQ(far_invoke(s, get_state), 101);
+	far_invoke(s, set_state, 5);
+	CHECK_EQ(far_slave_restart(s), 0);
+	CHECK(far_slave_pid(s) != pid);
+	AWAIT(5, !lives(pid));
+	CHECK_EQ(far_invoke(s, get_state), 102);
+	CHECK_OK();
+	CHECK_EQ(*n, 2);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+TEST(a_dead_slave_is_started_again)
+{
+	struct far_slave *s = far_slave_process();
+
+	for (int i = 0; i < 20; i++) {
+		CHECK_EQ(far_invoke(s, add, i, 1), i + 1);
+		CHECK_EQ(far_wait(far_schedule(s, add, i, 2)), i + 2);
+		CHECK_OK();
+		far_task(void) t = far_schedule(s, die, SIGKILL), never = far_schedule(s, set_state, 1);
+
+		far_invoke(s, add, 1, 2);
+		CHECK(died());
+		CHECK_EQ(far_slave_restart(s), 0);
+		far_wait(t);
+		CHECK(died());
+		far_wait(never);
+		CHECK(died());
+		CHECK_EQ(far_invoke(s, get_state), 0);
+	}
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+TEST(what_ran_and_what_waited_fails_in_a_restart)
+{
+	struct far_slave *s = far_slave_process();
+	int *gate = shared_int(), *n = shared_int();
+	far_task(void) ran = far_schedule(s, wait_for, gate);
+	far_task(int) waited = far_schedule(s, count, n);
+
+	CHECK_EQ(far_slave_restart(s), 0);
+	far_wait(ran);
+	CHECK(died());
+	CHECK_HAS(far_error()->message, "restarted");
+	far_wait(waited);
+	CHECK(died());
+	CHECK_EQ(*n, 0);
+	CHECK_EQ(far_invoke(s, count, n), 1);
+	CHECK_OK();
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+TEST(a_thread_cannot_be_restarted)
+{
+	struct far_slave *t = far_slave_thread();
+
+	CHECK_EQ(far_slave_restart(t), -EINVAL);
+	CHECK_FAILED(FAR_EINVAL);
+	CHECK_EQ(far_invoke(t, add, 1, 2), 3);
+	CHECK_EQ(far_slave_close(t), 0);
+	CHECK_EQ(far_slave_restart(t), -EINVAL);
+	CHECK_FAILED(FAR_ECLOSED);
+}
+
+static int *make_there(void)
+{
+	int *p = malloc(sizeof *p);
+
+	*p = 7;
+	return p;
+}
+
+static int look_there(const int *p)
+{
+	return *p;
+}
+
+TEST(pointers_of_a_dead_incarnation_are_stale)
+{
+	struct far_slave *s = far_slave_process();
+	int *p = far_invoke(s, make_there);
+
+	CHECK_EQ(far_invoke(s, look_there, p), 7);
+	CHECK_EQ(far_slave_restart(s), 0);
+	CHECK_EQ(far_invoke(s, look_there, p), 0);
+	CHECK_FAILED(FAR_ESTALE);
+	p = far_invoke(s, make_there);
+	CHECK_EQ(far_invoke(s, look_there, p), 7);
+	CHECK_OK();
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+TEST(without_a_zygote_nothing_is_restarted)
+{
+	struct far_slave *s = far_slave_process();
+
+	kill(zygote(), SIGKILL);
+	CHECK_EQ(far_slave_restart(s), -EOWNERDEAD);
+	CHECK(far_error());
+	far_slave_close(s);
+	far_error();
+}
+
+/* --------------------------------------------------------------- respawning */
+
+TEST(only_the_running_call_fails_when_a_slave_respawns)
+{
+	struct far_slave *s = far_slave_process(.respawn = 3, .queue = 16);
+	int *n = shared_int(), failed = 0;
+	far_task(int) t[100];
+
+	for (int i = 0; i < 100; i++)
+		t[i] = i % 10 == 5 ? far_schedule(s, raise, SIGKILL) : far_schedule(s, count, n);
+	for (int i = 0; i < 100; i++) {
+		far_wait(t[i]);
+		CHECK(i % 10 == 5 ? died() : far_error() == NULL);
+		failed += far_error() != NULL;
+	}
+	CHECK_EQ(failed, 10);
+	CHECK_EQ(*n, 90);
+	CHECK_EQ(far_invoke(s, add, 1, 2), 3);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+TEST(each_incarnation_is_set_up)
+{
+	int *n = shared_int();
+	struct far_slave *s = far_slave_process(.respawn = 1, .setup = set_up, .setup_arg = n);
+
+	for (int i = 1; i < 10; i++) {
+		CHECK_EQ(far_invoke(s, get_state), 100 + i);
+		far_invoke(s, die, SIGKILL);
+		CHECK(died());
+	}
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+static void die_at_second_start(void *n)
+{
+	if (__atomic_add_fetch((int *)n, 1, __ATOMIC_SEQ_CST) > 1)
+		raise(SIGKILL);
+}
+
+TEST(a_slave_that_cannot_start_stays_dead)
+{
+	int *n = shared_int();
+	struct far_slave *s = far_slave_process(.respawn = 4, .setup = die_at_second_start, .setup_arg = n);
+
+	far_invoke(s, die, SIGKILL);
+	CHECK(died());
+	far_task(int) t = far_schedule(s, add, 1, 2);
+
+	far_wait(t);
+	CHECK(died());
+	far_invoke(s, add, 1, 2);
+	CHECK(died());
+	CHECK_EQ(*n, 1 + 4);
+	CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
+}
+
+TEST(an_idle_slave_that_is_killed_is_there_for_the_next_call)
+{
+	struct far_slave *s = far_slave_process(.respawn = 5);
+
+	for (int i = 0; i < 20; i++) {
+		CHECK_EQ(far_invoke(s, add, i, 1), i + 1);
+		kill(far_slave_pid(s), SIGKILL);
+	}
+	CHECK_EQ(far_invoke(s, add, 1, 2), 3);
+	CHECK_OK();
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+TEST(a_call_that_loops_costs_only_itself)
+{
+	struct far_slave *s = far_slave_process(.respawn = 3, .deadline_ms = 300);
+	int *gate = shared_int();
+
+	for (int i = 0; i < 3; i++) {
+		far_task(void) loop = far_schedule(s, wait_for, gate);
+		far_task(int) t = far_schedule_within(-1, s, add, i, 1);
+
+		far_wait(loop);
+		CHECK_FAILED(FAR_EDEADLINE);
+		CHECK_EQ(far_wait(t), i + 1);
+		CHECK_OK();
+	}
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+TEST(closing_lets_a_respawned_slave_finish)
+{
+	struct far_slave *s = far_slave_process(.respawn = 3);
+	int *n = shared_int();
+
+	far_forget(far_schedule(s, die, SIGKILL));
+	for (int i = 0; i < 20; i++)
+		far_forget(far_schedule(s, count, n));
+	CHECK_EQ(far_slave_close(s), 0);
+	CHECK_EQ(*n, 20);
+}
+
+static struct far_slave *respawning;
+
+static void *call_many(void *unused)
+{
+	for (int i = 0; i < 300; i++) {
+		int sum = far_invoke(respawning, add, i, 1);
+
+		CHECK(far_error() ? died() : sum == i + 1);
+	}
+	return unused;
+}
+
+TEST(many_threads_survive_many_deaths)
+{
+	pthread_t thread[4];
+	int fds = count_fds();
+
+	respawning = far_slave_process(.respawn = 100);
+	for (int i = 0; i < 4; i++)
+		pthread_create(&thread[i], NULL, call_many, NULL);
+	for (int i = 0; i < 50; i++) {
+		kill(far_slave_pid(respawning), SIGKILL);
+		usleep(2000);
+	}
+	for (int i = 0; i < 4; i++)
+		pthread_join(thread[i], NULL);
+	CHECK_EQ(far_slave_close(respawning), 0);
+	CHECK(count_fds() <= fds + 2);
+}
+
+/* ------------------------------------------------------------------- limits */
+
+static size_t most_memory(void)
+{
+	size_t sum = 0;
+
+	while (malloc(1 << 20))
+		sum += 1 << 20;
+	return sum;
+}
+
+TEST(memory_can_be_limited)
+{
+	struct far_slave *s = far_slave_process(.memory_limit = 64 << 20);
+	size_t most = far_invoke(s, most_memory);
+
+	CHECK_OK();
+	CHECK(most >= 48 << 20 && most <= 64 << 20);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+static rlim_t limit_of(int resource)
+{
+	struct rlimit limit;
+
+	getrlimit(resource, &limit);
+	return limit.rlim_cur;
+}
+
+TEST(limits_hold_in_each_incarnation)
+{
+	struct far_slave *s = far_slave_process(.cpu_limit = 7, .process_limit = 50, .file_limit = 33, .nice = 3,
+						.memory_limit = 100 << 20);
+
+	for (int i = 0; i < 2; i++) {
+		CHECK_EQ(far_invoke(s, limit_of, RLIMIT_CPU), 7);
+		CHECK_EQ(far_invoke(s, limit_of, RLIMIT_NPROC), 50);
+		CHECK_EQ(far_invoke(s, limit_of, RLIMIT_NOFILE), 33);
+		CHECK_EQ(far_invoke(s, limit_of, RLIMIT_CORE), 0);
+		CHECK_EQ(far_invoke(s, getpriority, PRIO_PROCESS, 0), 3);
+		CHECK(far_invoke(s, limit_of, RLIMIT_DATA) < 200 << 20);
+		CHECK_EQ(far_slave_restart(s), 0);
+	}
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+static void burn(void)
+{
+	for (;;)
+		;
+}
+
+TEST(processor_time_can_be_limited)
+{
+	struct far_slave *s = far_slave_process(.cpu_limit = 1);
+
+	far_invoke(s, burn);
+	CHECK(far_error());
+	CHECK_EQ(far_error()->signal, SIGXCPU);
+	far_slave_close(s);
+	far_error();
+}
