@@ -314,6 +314,7 @@ void far__park_wake_slowly(struct far__park *park)
 		}
 	}
 	while (!shm_cas(&park->armed, armed, (armed & ~(uint32_t)FAR_ARMED) + FAR_WAKE_UP)) {
+		shm_fence();	/* W2 of a word that is FENCED: a CAS that fails need not be a barrier */
 		armed = shm_load(&park->armed);
 		if (!(armed & FAR_ARMED))
 			return;
