@@ -51,7 +51,9 @@ void far__member_dead(unsigned number, uint32_t status)
 	shm_set(&m->status, status);
 	far__point("member.dead");
 	shm_store(&m->state, FAR_DEAD);
+	/* The last that it did may have been to disarm one of these. */
 	for (unsigned i = 0; i < FAR_LANES; i++)
-		far__park_wake(&segment->lane[i].producer);
-	far__park_wake(&segment->control);
+		if (shm_load64(&segment->ready) & 1ull << i)
+			far__park_wake_for_dead(&segment->lane[i].producer);
+	far__park_wake_for_dead(&segment->control);
 }
