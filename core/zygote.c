@@ -336,6 +336,15 @@ static void leave_a_will(void)
 	shm_store(life, (uint32_t)SYS(gettid) | FUTEX_WAITERS);
 }
 
+/* Tell the master, who waits for it in far__zygote_start(), that all is well or what is not. */
+static void report(int err)
+{
+	while (SYS(sendto, z.master_socket, &err, sizeof err, MSG_NOSIGNAL, NULL, 0) == -EINTR)
+		;
+	if (err)
+		_exit(1);
+}
+
 static _Noreturn void zygote(pid_t master, const sigset_t *mask)
 {
 	sigset_t child;
@@ -351,23 +360,47 @@ static _Noreturn void zygote(pid_t master, const sigset_t *mask)
 	sigaction(SIGCHLD, &(struct sigaction){ .sa_handler = SIG_DFL }, &z.child);
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
-	z.signals = far__fd_above_stdio(signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
+	/* The kernel's set is its first word. */
+	z.signals = far__fd_above_stdio((int)SYS(signalfd4, -1, &child, sizeof(long), SFD_CLOEXEC | SFD_NONBLOCK));
 	if (z.signals < 0)
-		_exit(1);
+		report(z.signals);
 	leave_a_will();
+	report(0);
 	far__space_seal();
 	zygote_loop();
 }
 
 /* --------------------------------------------------------- in the master */
 
-static void master_hears_of_death(void)
+/* The zygote is dead, or so near to it that its will has been executed: leave no zombie. */
+static void wait_for_zygote(int pidfd)
 {
 	siginfo_t info;
 
+	while (SYS(waitid, P_PIDFD, pidfd, &info, WEXITED | __WCLONE, NULL) == -EINTR)
+		;
+}
+
+/*
+ * The zygote says that it runs: 0, or -errno. Not before has it left its will,
+ * without which those who sleep on futexes would not learn of its death.
+ */
+static int hear_of_life(int socket)
+{
+	int err;
+	long n;
+
+	do
+		n = SYS(read, socket, &err, sizeof err);
+	while (n == -EINTR);
+	return n == sizeof err ? err : n < 0 ? (int)n : -EOWNERDEAD;
+}
+
+static void master_hears_of_death(void)
+{
 	if (atomic_exchange(&gone, true))
 		return;
-	SYS(waitid, P_PIDFD, zygote_fd, &info, WEXITED | WNOHANG | __WCLONE, NULL);
+	wait_for_zygote(zygote_fd);
 	far__park_watch(-1, NULL, master_hears_of_death);
 	far__slaves_gone();
 	far__park_wake(&far__member(0)->arrivals);
@@ -377,20 +410,18 @@ static void master_hears_of_death(void)
 
 int far__zygote_start(void)
 {
-	int ends[2], pidfd = -1;
+	int ends[2], pidfd = -1, err;
 	sigset_t all, mask;
 	long pid;
 
 	if (!far__space.window_size)
 		return -ENOMEM;
-	bell = far__fd_above_stdio(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	bell = far__fd_above_stdio((int)SYS(eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK));
 	if (bell < 0)
-		return -errno;
-	if (SYS(socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) {
-		SYS(close, bell);
-		bell = -1;
-		return -EMFILE;
-	}
+		return bell;
+	err = (int)SYS(socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends);
+	if (err)
+		goto no_socket;
 	fflush(NULL);	/* or every slave would print it again */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &mask);
@@ -403,19 +434,30 @@ int far__zygote_start(void)
 		z.master_socket = far__fd_above_stdio(ends[1]);
 		zygote(master, &mask);
 	}
-	sigprocmask(SIG_SETMASK, &mask, NULL);
 	SYS(close, ends[1]);
-	if (pid < 0) {
-		SYS(close, ends[0]);
-		SYS(close, bell);
-		bell = -1;
-		return (int)pid;
-	}
+	err = pid < 0 ? (int)pid : hear_of_life(ends[0]);
+	sigprocmask(SIG_SETMASK, &mask, NULL);
+	if (pid < 0)
+		goto no_zygote;
+	if (err)
+		goto zygote_ended;
 	lifeline = far__fd_above_stdio(ends[0]);
 	zygote_fd = far__fd_above_stdio(pidfd);
 	far__park_watch(zygote_fd, &far__family()->life, master_hears_of_death);
 	started = true;
 	return 0;
+
+zygote_ended:
+	SYS(close, ends[0]);	/* so that it does end, if only we did not hear it */
+	wait_for_zygote(pidfd);
+	SYS(close, pidfd);
+	goto no_socket;
+no_zygote:
+	SYS(close, ends[0]);
+no_socket:
+	SYS(close, bell);
+	bell = -1;
+	return err;
 }
 
 bool far__zygote_alive(void)
