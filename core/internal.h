@@ -63,7 +63,6 @@ struct far__family {
 	uint32_t life;			/* the zygote's thread id; the kernel marks it when it dies */
 	uint32_t spares;		/* how many slave processes to keep in stock */
 	uint32_t stock[FAR_STOCK_MAX];	/* those that nobody owns: a number each, or 0 */
-	uint32_t waiting;		/* how many threads wait for one */
 	uint32_t refusals;		/* counts the slaves that could not be made ... */
 	uint32_t refusal;		/* ... and why the last could not, an errno */
 	uint32_t last;			/* the number last taken */

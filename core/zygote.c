@@ -146,6 +146,16 @@ static void tell_waiting(void)
 			far__park_wake(&far__member(n)->arrivals);
 }
 
+/* How many threads wait for a slave. Each process counts its own, so that those of one that died are known. */
+static unsigned waiting(void)
+{
+	unsigned threads = 0;
+
+	for (unsigned n = 0; n <= z.highest; n++)
+		threads += shm_load(&far__member(n)->waiting);
+	return threads;
+}
+
 static void put_in_stock(unsigned number)
 {
 	struct far__family *family = far__family();
@@ -190,7 +200,7 @@ static void refill(unsigned spares)
 	struct far__family *family = far__family();
 	unsigned want;
 
-	while (want = shm_load(&family->waiting) + spares, in_stock() < (want < FAR_STOCK_MAX ? want : FAR_STOCK_MAX)) {
+	while (want = waiting() + spares, in_stock() < (want < FAR_STOCK_MAX ? want : FAR_STOCK_MAX)) {
 		int err = make_slave();
 
 		if (!err)
@@ -247,7 +257,7 @@ static void bury(unsigned number, int status)
 	shm_add(&family->ended, 1);
 	for (unsigned i = 0; i < FAR_STOCK_MAX; i++)
 		shm_cas(&family->stock[i], number, 0);
-	shm_add(&family->waiting, -shm_swap(&m->waiting, 0));
+	shm_set(&m->waiting, 0);
 	far__heap_sweep(number);
 	bereave(number);
 	/* Between the look at the owner and this, somebody may have taken it from the stock. */
@@ -520,21 +530,17 @@ unsigned far__zygote_take(int *err)
 		unsigned number = far__zygote_alive() ? take_from_stock() : 0;
 
 		if (number) {
-			/* The zygote may have counted it for another who waits while we were taking it. */
-			if (shm_peek(&family->spares) || shm_load(&family->waiting))
-				ring();
+			/* The stock is to be filled up, or the zygote had made it for another who waits. */
+			ring();
 			return number;
 		}
 		if (!far__zygote_alive()) {
 			*err = -EOWNERDEAD;
 			return 0;
 		}
-		/* Count it for the zygote, and for whoever buries us if we die meanwhile. */
 		shm_add(&far__member(far__self)->waiting, 1);
-		shm_add(&family->waiting, 1);
 		ring();
 		far__park_sleep(&far__member(far__self)->arrivals, arrived, &a, FAR_FOREVER);
-		shm_add(&family->waiting, -1u);
 		shm_add(&far__member(far__self)->waiting, -1u);
 		if (!in_stock() && shm_load(&family->refusals) != a.refusals) {
 			*err = -(int)shm_load(&family->refusal);
