@@ -43,11 +43,12 @@ enum far__state {
 };
 
 #define FAR_NOBODY	UINT32_MAX
+#define FAR_DOOMED	(FAR_NOBODY - 1)	/* its owner is dead, and so will it be */
 
 /* A slave as the whole family sees it. */
 struct far__member {
 	uint32_t state;		/* enum far__state */
-	uint32_t owner;		/* the number of the process that made it, or FAR_NOBODY */
+	uint32_t owner;		/* the number of the process that made it, FAR_NOBODY or FAR_DOOMED */
 	uint32_t generation;	/* how many slaves have had this number */
 	uint32_t pid;		/* of a slave process; 0 for a thread */
 	uint32_t status;	/* how it ended, as wait() gives it */

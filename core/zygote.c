@@ -239,7 +239,8 @@ static void bereave(unsigned number)
 
 		if (shm_load(&m->state) == FAR_FREE || shm_load(&m->owner) != number)
 			continue;
-		shm_set(&m->owner, FAR_NOBODY);
+		/* Nobody can take it, if who took it died before it took it out of the stock. */
+		shm_set(&m->owner, FAR_DOOMED);
 		if (z.pid[n])
 			kill_number(n);
 		else
@@ -251,7 +252,7 @@ static void bury(unsigned number, int status)
 {
 	struct far__family *family = far__family();
 	struct far__member *m = far__member(number);
-	bool owned = shm_load(&m->owner) != FAR_NOBODY;
+	uint32_t owner = shm_load(&m->owner);
 
 	z.pid[number] = 0;
 	shm_add(&family->ended, 1);
@@ -261,7 +262,7 @@ static void bury(unsigned number, int status)
 	far__heap_sweep(number);
 	bereave(number);
 	/* Between the look at the owner and this, somebody may have taken it from the stock. */
-	if (!owned && shm_cas(&m->owner, FAR_NOBODY, number)) {
+	if (owner == FAR_DOOMED || (owner == FAR_NOBODY && shm_cas(&m->owner, FAR_NOBODY, FAR_DOOMED))) {
 		far__member_give(number);
 		return;
 	}
