@@ -123,7 +123,7 @@ static void start_processes(void)
 	}
 	snprintf(obstacle, sizeof obstacle, "the zygote could not be started: %s",
 		 !far__space.window_size ? "no address space is left for slave processes (see ulimit -v)" : strerror(-err));
-	if (err == -EMFILE || err == -ENFILE || err == -EAGAIN)
+	if (err == -EMFILE || err == -ENFILE || err == -EAGAIN || err == -ENOMEM)
 		processes = NOT_TRIED;
 }
 

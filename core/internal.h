@@ -45,11 +45,12 @@ enum far__state {
 enum far__verdict { FAR_BY_OTHERS, FAR_BY_DEADLINE, FAR_BY_CANCEL, FAR_BY_RESTART };
 
 #define FAR_NOBODY	UINT32_MAX
+#define FAR_DOOMED	(FAR_NOBODY - 1)	/* its owner is dead, and so will it be */
 
 /* A slave as the whole family sees it. */
 struct far__member {
 	uint32_t state;		/* enum far__state */
-	uint32_t owner;		/* the number of the process that made it, or FAR_NOBODY */
+	uint32_t owner;		/* the number of the process that made it, FAR_NOBODY or FAR_DOOMED */
 	uint32_t generation;	/* how many slaves have had this number */
 	uint32_t pid;		/* of a slave process; 0 for a thread */
 	uint32_t status;	/* how it ended, as wait() gives it */
@@ -70,7 +71,6 @@ struct far__family {
 	uint32_t life;			/* the zygote's thread id; the kernel marks it when it dies */
 	uint32_t spares;		/* how many slave processes to keep in stock */
 	uint32_t stock[FAR_STOCK_MAX];	/* those that nobody owns: a number each, or 0 */
-	uint32_t waiting;		/* how many threads wait for one */
 	uint32_t refusals;		/* counts the slaves that could not be made ... */
 	uint32_t refusal;		/* ... and why the last could not, an errno */
 	uint32_t last;			/* the number last taken */

@@ -158,6 +158,16 @@ static void tell_waiting(void)
 			far__park_wake(&far__member(n)->arrivals);
 }
 
+/* How many threads wait for a slave. Each process counts its own, so that those of one that died are known. */
+static unsigned waiting(void)
+{
+	unsigned threads = 0;
+
+	for (unsigned n = 0; n <= z.highest; n++)
+		threads += shm_load(&far__member(n)->waiting);
+	return threads;
+}
+
 static void put_in_stock(unsigned number)
 {
 	struct far__family *family = far__family();
@@ -236,9 +246,13 @@ static int make_slave(void)
 static void refill(unsigned spares)
 {
 	struct far__family *family = far__family();
-	unsigned want;
 
-	while (want = shm_load(&family->waiting) + spares, in_stock() < (want < FAR_STOCK_MAX ? want : FAR_STOCK_MAX)) {
+	for (;;) {
+		/* In this order: a taker stops waiting and then takes, so what is counted for it is not missed here. */
+		unsigned stock = in_stock(), want = waiting() + spares;
+
+		if (stock >= want || stock == FAR_STOCK_MAX)
+			break;
 		int err = make_slave();
 
 		if (!err)
@@ -277,7 +291,8 @@ static void bereave(unsigned number)
 
 		if (shm_load(&m->state) == FAR_FREE || shm_load(&m->owner) != number)
 			continue;
-		shm_set(&m->owner, FAR_NOBODY);
+		/* Nobody can take it, if who took it died before it took it out of the stock. */
+		shm_set(&m->owner, FAR_DOOMED);
 		z.due[n] = 0;
 		if (z.pid[n])
 			kill_number(n);
@@ -356,6 +371,8 @@ static void fail_running(unsigned number, uint32_t status, bool all)
 				   status, verdict);
 		if (all)
 			skip_answered(&lane);
+		/* Its last answer may have disarmed this, and woken nobody. */
+		far__park_wake_for_dead(&lane.head->producer);
 	}
 }
 
@@ -426,18 +443,18 @@ static void bury(unsigned number, int status)
 {
 	struct far__family *family = far__family();
 	struct far__member *m = far__member(number);
-	bool owned = shm_load(&m->owner) != FAR_NOBODY;
+	uint32_t owner = shm_load(&m->owner);
 
 	z.pid[number] = 0;
 	z.window_is_used[shm_load(&m->window)] = false;
 	shm_add(&family->ended, 1);
 	for (unsigned i = 0; i < FAR_STOCK_MAX; i++)
 		shm_cas(&family->stock[i], number, 0);
-	shm_add(&family->waiting, -shm_swap(&m->waiting, 0));
+	shm_set(&m->waiting, 0);
 	far__heap_sweep(number);
 	bereave(number);
 	/* Between the look at the owner and this, somebody may have taken it from the stock. */
-	if (!owned && shm_cas(&m->owner, FAR_NOBODY, number)) {
+	if (owner == FAR_DOOMED || (owner == FAR_NOBODY && shm_cas(&m->owner, FAR_NOBODY, FAR_DOOMED))) {
 		far__member_give(number);
 		return;
 	}
@@ -603,6 +620,15 @@ static void leave_a_will(void)
 	shm_store(life, (uint32_t)SYS(gettid) | FUTEX_WAITERS);
 }
 
+/* Tell the master, who waits for it in far__zygote_start(), that all is well or what is not. */
+static void report(int err)
+{
+	while (SYS(sendto, z.master_socket, &err, sizeof err, MSG_NOSIGNAL, NULL, 0) == -EINTR)
+		;
+	if (err)
+		_exit(1);
+}
+
 static _Noreturn void zygote(pid_t master, const sigset_t *mask)
 {
 	sigset_t child;
@@ -618,23 +644,47 @@ static _Noreturn void zygote(pid_t master, const sigset_t *mask)
 	sigaction(SIGCHLD, &(struct sigaction){ .sa_handler = SIG_DFL }, &z.child);
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
-	z.signals = far__fd_above_stdio(signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
+	/* The kernel's set is its first word. */
+	z.signals = far__fd_above_stdio((int)SYS(signalfd4, -1, &child, sizeof(long), SFD_CLOEXEC | SFD_NONBLOCK));
 	if (z.signals < 0)
-		_exit(1);
+		report(z.signals);
 	leave_a_will();
+	report(0);
 	far__space_seal();
 	zygote_loop();
 }
 
 /* --------------------------------------------------------- in the master */
 
-static void master_hears_of_death(void)
+/* The zygote is dead, or so near to it that its will has been executed: leave no zombie. */
+static void wait_for_zygote(int pidfd)
 {
 	siginfo_t info;
 
+	while (SYS(waitid, P_PIDFD, pidfd, &info, WEXITED | __WCLONE, NULL) == -EINTR)
+		;
+}
+
+/*
+ * The zygote says that it runs: 0, or -errno. Not before has it left its will,
+ * without which those who sleep on futexes would not learn of its death.
+ */
+static int hear_of_life(int socket)
+{
+	int err;
+	long n;
+
+	do
+		n = SYS(read, socket, &err, sizeof err);
+	while (n == -EINTR);
+	return n == sizeof err ? err : n < 0 ? (int)n : -EOWNERDEAD;
+}
+
+static void master_hears_of_death(void)
+{
 	if (atomic_exchange(&gone, true))
 		return;
-	SYS(waitid, P_PIDFD, zygote_fd, &info, WEXITED | WNOHANG | __WCLONE, NULL);
+	wait_for_zygote(zygote_fd);
 	far__park_watch(-1, NULL, master_hears_of_death);
 	far__slaves_gone();
 	far__park_wake(&far__member(0)->arrivals);
@@ -644,20 +694,18 @@ static void master_hears_of_death(void)
 
 int far__zygote_start(void)
 {
-	int ends[2], pidfd = -1;
+	int ends[2], pidfd = -1, err;
 	sigset_t all, mask;
 	long pid;
 
 	if (!far__space.window_size)
 		return -ENOMEM;
-	bell = far__fd_above_stdio(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	bell = far__fd_above_stdio((int)SYS(eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK));
 	if (bell < 0)
-		return -errno;
-	if (SYS(socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) {
-		SYS(close, bell);
-		bell = -1;
-		return -EMFILE;
-	}
+		return bell;
+	err = (int)SYS(socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends);
+	if (err)
+		goto no_socket;
 	fflush(NULL);	/* or every slave would print it again */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &mask);
@@ -670,19 +718,30 @@ int far__zygote_start(void)
 		z.master_socket = far__fd_above_stdio(ends[1]);
 		zygote(master, &mask);
 	}
-	sigprocmask(SIG_SETMASK, &mask, NULL);
 	SYS(close, ends[1]);
-	if (pid < 0) {
-		SYS(close, ends[0]);
-		SYS(close, bell);
-		bell = -1;
-		return (int)pid;
-	}
+	err = pid < 0 ? (int)pid : hear_of_life(ends[0]);
+	sigprocmask(SIG_SETMASK, &mask, NULL);
+	if (pid < 0)
+		goto no_zygote;
+	if (err)
+		goto zygote_ended;
 	lifeline = far__fd_above_stdio(ends[0]);
 	zygote_fd = far__fd_above_stdio(pidfd);
 	far__park_watch(zygote_fd, &far__family()->life, master_hears_of_death);
 	started = true;
 	return 0;
+
+zygote_ended:
+	SYS(close, ends[0]);	/* so that it does end, if only we did not hear it */
+	wait_for_zygote(pidfd);
+	SYS(close, pidfd);
+	goto no_socket;
+no_zygote:
+	SYS(close, ends[0]);
+no_socket:
+	SYS(close, bell);
+	bell = -1;
+	return err;
 }
 
 bool far__zygote_alive(void)
@@ -702,7 +761,8 @@ static void ring(void)
 {
 	uint64_t one = 1;
 
-	SYS(write, bell, &one, sizeof one);
+	while (SYS(write, bell, &one, sizeof one) == -EINTR)
+		;
 }
 
 static unsigned take_from_stock(void)
@@ -745,21 +805,17 @@ unsigned far__zygote_take(int *err)
 		unsigned number = far__zygote_alive() ? take_from_stock() : 0;
 
 		if (number) {
-			/* The zygote may have counted it for another who waits while we were taking it. */
-			if (shm_peek(&family->spares) || shm_load(&family->waiting))
-				ring();
+			/* The stock is to be filled up, or the zygote had made it for another who waits. */
+			ring();
 			return number;
 		}
 		if (!far__zygote_alive()) {
 			*err = -EOWNERDEAD;
 			return 0;
 		}
-		/* Count it for the zygote, and for whoever buries us if we die meanwhile. */
 		shm_add(&far__member(far__self)->waiting, 1);
-		shm_add(&family->waiting, 1);
 		ring();
 		far__park_sleep(&far__member(far__self)->arrivals, arrived, &a, FAR_FOREVER);
-		shm_add(&family->waiting, -1u);
 		shm_add(&far__member(far__self)->waiting, -1u);
 		if (!in_stock() && shm_load(&family->refusals) != a.refusals) {
 			*err = -(int)shm_load(&family->refusal);

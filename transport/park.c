@@ -301,6 +301,16 @@ static void fenced_in_vain(struct far__park *park, uint32_t armed)
 	shm_cas(&park->armed, armed, (armed & ~(uint32_t)(FAR_FENCED | FAR_SETTLED)) + FAR_WAKE_UP);
 }
 
+/* The last half of W4, for sleepers that sleep as @armed says. */
+static void wake(struct far__park *park, uint32_t armed)
+{
+	if (armed & FAR_ON_BELL)
+		far__bell_ring(shm_peek(&park->bell));
+	if (armed & FAR_ON_FUTEX)
+		SYS(futex, &park->armed, FUTEX_WAKE, INT_MAX);
+	counters.wakes++;
+}
+
 void far__park_wake_slowly(struct far__park *park)
 {
 	uint32_t armed = shm_peek(&park->armed);
@@ -320,11 +330,17 @@ void far__park_wake_slowly(struct far__park *park)
 			return;
 	}
 	far__point("park.wake");
-	if (armed & FAR_ON_BELL)
-		far__bell_ring(shm_peek(&park->bell));
-	if (armed & FAR_ON_FUTEX)
-		SYS(futex, &park->armed, FUTEX_WAKE, INT_MAX);
-	counters.wakes++;
+	wake(park, armed);
+}
+
+void far__park_wake_for_dead(struct far__park *park)
+{
+	uint32_t armed = shm_load(&park->armed);
+
+	/* Counted also if it is not armed: who has armed it and not gone to sleep yet shall not. */
+	while (!shm_cas(&park->armed, armed, (armed & ~(uint32_t)FAR_ARMED) + FAR_WAKE_UP))
+		armed = shm_load(&park->armed);
+	wake(park, armed | FAR_ON_FUTEX | (shm_peek(&park->bell) ? FAR_ON_BELL : 0));
 }
 
 void far__park_thread_end(void)

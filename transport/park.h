@@ -42,7 +42,9 @@
  *
  * What a death leaves behind: a dead sleeper's park stays armed and costs its
  * wakers a vain wake-up. A waker that dies between W1 and W4 leaves a sleeper
- * asleep with something published: whoever reports the death wakes it.
+ * asleep with something published, and if it dies within W4, in a park that says
+ * that nobody sleeps: whoever reports the death wakes it, whatever the park says
+ * (far__park_wake_for_dead).
  *
  * Three ways to sleep (FARCALL_WAIT), alike but in cost; a process that has
  * nothing to watch uses the plain futex call unless one of them is forced:
@@ -129,6 +131,9 @@ static inline void far__park_wake(struct far__park *park)
 	if (__builtin_expect(shm_peek(&park->armed) & (FAR_ARMED | FAR_FENCED), 0))	/* W3 */
 		far__park_wake_slowly(park);
 }
+
+/* Wake all sleepers of a park whose waker has died, perhaps when it had disarmed the park. The caller has published. */
+void far__park_wake_for_dead(struct far__park *park);
 
 /* A thread that slept is ending: free what its sleeps hold. */
 void far__park_thread_end(void);
