@@ -485,6 +485,9 @@ int far__zygote_start(void);
 
 bool far__zygote_alive(void);
 
+/* In a child made by fork(): it does not keep the family alive. */
+void far__zygote_forked(void);
+
 /* A slave process for this one to own, or 0 and -errno in *err. */
 unsigned far__zygote_take(int *err);
 

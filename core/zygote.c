@@ -6,8 +6,9 @@
  *	the bell      an eventfd that every process of the family holds: somebody
  *	              took a slave from the stock, waits for one, or wants one killed
  *	the socket    whose other end only the master holds: end of file, the master
- *	              is gone, or has executed another program
- *	a pidfd       of the master, for a copy of that end may be in a child of it
+ *	              is gone, or has executed another program; a child that it forks
+ *	              closes its copy of that end
+ *	a pidfd       of the master, for it may have made a child by clone(), unheard
  *	a signalfd    SIGCHLD: a slave has ended
  *
  * Lives hang together like this: slaves are killed by the kernel when the zygote
@@ -416,6 +417,13 @@ int far__zygote_start(void)
 	far__park_watch(zygote_fd, &far__family()->life, master_hears_of_death);
 	started = true;
 	return 0;
+}
+
+void far__zygote_forked(void)
+{
+	if (lifeline >= 0)
+		SYS(close, lifeline);
+	lifeline = -1;
 }
 
 bool far__zygote_alive(void)
