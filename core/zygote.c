@@ -341,6 +341,8 @@ static _Noreturn void zygote(pid_t master, const sigset_t *mask)
 {
 	sigset_t child;
 
+	/* A stopped zygote shall go on when the master ends. When but a thread of the master ends, no harm is done. */
+	prctl(PR_SET_PDEATHSIG, SIGCONT);
 	z.self = getpid();
 	z.mask = *mask;
 	z.master_fd = far__fd_above_stdio((int)SYS(pidfd_open, master, 0));

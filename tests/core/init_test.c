@@ -520,6 +520,23 @@ PLAIN(a_killed_program_takes_its_family_along)
 	CHECK_EQ(waitpid(program, NULL, 0), program);
 }
 
+PLAIN(also_when_some_of_it_are_stopped)
+{
+	enum { FIRST = 0, ZYGOTE = PIDS - 2 };
+
+	for (int n = 1; n <= 3; n++) {
+		pid_t pid[PIDS], program = start_program(pid, do_nothing);
+
+		if (n & 1)
+			kill(pid[ZYGOTE], SIGSTOP);
+		if (n & 2)
+			kill(pid[FIRST], SIGSTOP);
+		kill(program, SIGKILL);
+		AWAIT(5, living(pid, PIDS) == 0);
+		CHECK_EQ(waitpid(program, NULL, 0), program);
+	}
+}
+
 static void *end_main_thread_late(void *unused)
 {
 	usleep(20000);
