@@ -52,6 +52,6 @@ void far__member_dead(unsigned number, uint32_t status)
 	far__point("member.dead");
 	shm_store(&m->state, FAR_DEAD);
 	for (unsigned i = 0; i < FAR_LANES; i++)
-		far__park_wake(&segment->lane[i].producer);
+		far__park_wake_anyway(&segment->lane[i].producer);	/* it may have been about to */
 	far__park_wake(&segment->control);
 }

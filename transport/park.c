@@ -294,6 +294,15 @@ static void fenced_in_vain(struct far__park *park, uint32_t armed)
 	shm_cas(&park->armed, armed, (armed & ~(uint32_t)(FAR_FENCED | FAR_SETTLED)) + FAR_WAKE_UP);
 }
 
+static void wake(struct far__park *park, uint32_t how)
+{
+	if (how & FAR_ON_BELL)
+		far__bell_ring(shm_peek(&park->bell));
+	if (how & FAR_ON_FUTEX)
+		SYS(futex, &park->armed, FUTEX_WAKE, INT_MAX);
+	counters.wakes++;
+}
+
 void far__park_wake_slowly(struct far__park *park)
 {
 	uint32_t armed = shm_peek(&park->armed);
@@ -312,11 +321,20 @@ void far__park_wake_slowly(struct far__park *park)
 			return;
 	}
 	far__point("park.wake");
-	if (armed & FAR_ON_BELL)
-		far__bell_ring(shm_peek(&park->bell));
-	if (armed & FAR_ON_FUTEX)
-		SYS(futex, &park->armed, FUTEX_WAKE, INT_MAX);
-	counters.wakes++;
+	wake(park, armed);
+}
+
+void far__park_wake_anyway(struct far__park *park)
+{
+	shm_fence();	/* W2; partner: arm() */
+	uint32_t armed = shm_load(&park->armed);
+
+	if (!armed)	/* nobody has ever slept here */
+		return;
+	while (!shm_cas(&park->armed, armed, (armed & ~(uint32_t)FAR_ARMED) + FAR_WAKE_UP))
+		armed = shm_load(&park->armed);
+	/* Whoever has disarmed it knew how its sleepers sleep, and did not come to wake them. */
+	wake(park, FAR_ON_FUTEX | (shm_peek(&park->bell) ? FAR_ON_BELL : 0));
 }
 
 void far__park_thread_end(void)

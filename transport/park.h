@@ -42,7 +42,9 @@
  *
  * What a death leaves behind: a dead sleeper's park stays armed and costs its
  * wakers a vain wake-up. A waker that dies between W1 and W4 leaves a sleeper
- * asleep with something published: whoever reports the death wakes it.
+ * asleep with something published, and if it died within W4, in a park that is not
+ * armed any more: whoever reports the death wakes it all the same, by
+ * far__park_wake_anyway().
  *
  * Three ways to sleep (FARCALL_WAIT), alike but in cost; a process that has
  * nothing to watch uses the plain futex call unless one of them is forced:
@@ -118,6 +120,9 @@ static inline void far__park_wake(struct far__park *park)
 	if (__builtin_expect(shm_peek(&park->armed) & (FAR_ARMED | FAR_FENCED), 0))	/* W3 */
 		far__park_wake_slowly(park);
 }
+
+/* W2 to W4 after the death of one who may have been waking this park: also if it is not armed. */
+void far__park_wake_anyway(struct far__park *park);
 
 /* A thread that slept is ending: free what its sleeps hold. */
 void far__park_thread_end(void);
