@@ -51,7 +51,7 @@ struct far__member {
 	uint32_t generation;	/* how many slaves have had this number */
 	uint32_t pid;		/* of a slave process; 0 for a thread */
 	uint32_t status;	/* how it ended, as wait() gives it */
-	uint32_t waiting;	/* threads of it that wait for an arrival ... */
+	uint32_t waiting;	/* threads of it that wait for a slave from the stock ... */
 	struct far__park arrivals;	/* ... sleep here: a park of their own, for a bell is a process's */
 };
 
@@ -63,7 +63,6 @@ struct far__family {
 	uint32_t life;			/* the zygote's thread id; the kernel marks it when it dies */
 	uint32_t spares;		/* how many slave processes to keep in stock */
 	uint32_t stock[FAR_STOCK_MAX];	/* those that nobody owns: a number each, or 0 */
-	uint32_t waiting;		/* how many threads wait for one */
 	uint32_t refusals;		/* counts the slaves that could not be made ... */
 	uint32_t refusal;		/* ... and why the last could not, an errno */
 	uint32_t last;			/* the number last taken */

@@ -185,13 +185,26 @@ static int make_slave(void)
 	return 0;
 }
 
+/*
+ * How many threads wait for a slave: a sum of each process's own count, and not a
+ * count of all, which would be wrong for ever after a death between two additions.
+ */
+static unsigned count_waiting(void)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i <= z.highest; i++)
+		n += shm_load(&far__member(i)->waiting);
+	return n;
+}
+
 /* Make slaves until there are enough for those who wait, and @spares more. */
 static void refill(unsigned spares)
 {
 	struct far__family *family = far__family();
 	unsigned want;
 
-	while (want = shm_load(&family->waiting) + spares, in_stock() < (want < FAR_STOCK_MAX ? want : FAR_STOCK_MAX)) {
+	while (want = count_waiting() + spares, in_stock() < (want < FAR_STOCK_MAX ? want : FAR_STOCK_MAX)) {
 		int err = make_slave();
 
 		if (!err)
@@ -248,7 +261,7 @@ static void bury(unsigned number, int status)
 	shm_add(&family->ended, 1);
 	for (unsigned i = 0; i < FAR_STOCK_MAX; i++)
 		shm_cas(&family->stock[i], number, 0);
-	shm_add(&family->waiting, -shm_swap(&m->waiting, 0));
+	shm_store(&m->waiting, 0);
 	far__heap_sweep(number);
 	bereave(number);
 	/* Between the look at the owner and this, somebody may have taken it from the stock. */
@@ -488,21 +501,17 @@ unsigned far__zygote_take(int *err)
 		unsigned number = far__zygote_alive() ? take_from_stock() : 0;
 
 		if (number) {
-			/* The zygote may have counted it for another who waits while we were taking it. */
-			if (shm_peek(&family->spares) || shm_load(&family->waiting))
-				ring();
+			/* It is to be replaced: perhaps the zygote had made it for another, who waits. */
+			ring();
 			return number;
 		}
 		if (!far__zygote_alive()) {
 			*err = -EOWNERDEAD;
 			return 0;
 		}
-		/* Count it for the zygote, and for whoever buries us if we die meanwhile. */
 		shm_add(&far__member(far__self)->waiting, 1);
-		shm_add(&family->waiting, 1);
 		ring();
 		far__park_sleep(&far__member(far__self)->arrivals, arrived, &a, FAR_FOREVER);
-		shm_add(&family->waiting, -1u);
 		shm_add(&far__member(far__self)->waiting, -1u);
 		if (!in_stock() && shm_load(&family->refusals) != a.refusals) {
 			*err = -(int)shm_load(&family->refusal);
