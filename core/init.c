@@ -27,6 +27,7 @@ static void in_forked_child(void)
 	far__thread.server = NULL;
 	far__error_forked();
 	far__park_forked();
+	far__zygote_forked();
 	pthread_mutex_init(&lock, NULL);
 }
 

@@ -59,7 +59,7 @@ struct far__member {
 	uint32_t restarts;	/* how many that were asked for have been tried */
 	uint32_t respawn;	/* how many incarnations may end without a call; 0: none is replaced */
 	uint32_t verdict;	/* why it was killed, if by us: enum far__verdict */
-	uint32_t waiting;	/* threads of it that wait for an arrival ... */
+	uint32_t waiting;	/* threads of it that wait for a slave from the stock ... */
 	struct far__park arrivals;	/* ... sleep here: a park of their own, for a bell is a process's */
 };
 
@@ -535,6 +535,9 @@ uintptr_t far__task_thread(const struct far__call *call, const struct far_regist
 int far__zygote_start(void);
 
 bool far__zygote_alive(void);
+
+/* In a child made by fork(): it does not keep the family alive. */
+void far__zygote_forked(void);
 
 /* A slave process for this one to own, or 0 and -errno in *err. */
 unsigned far__zygote_take(int *err);

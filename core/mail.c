@@ -106,8 +106,11 @@ static int mail(struct far_slave *slave, int fd)
 		return -EIO;
 	int err = send_fd(number, secret, fd);
 
-	if (err)
-		return err;
+	if (err) {
+		/* Nobody is there any more? Then a call says why. */
+		far_invoke(slave, open_mailbox);
+		return far__failed ? -EOWNERDEAD : err;
+	}
 	int there = far_invoke(slave, take_fd, secret);
 
 	return far__failed ? -EOWNERDEAD : there;

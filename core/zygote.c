@@ -6,8 +6,9 @@
  *	the bell      an eventfd that every process of the family holds: somebody
  *	              took a slave from the stock, waits for one, or wants one killed
  *	the socket    whose other end only the master holds: end of file, the master
- *	              is gone, or has executed another program
- *	a pidfd       of the master, for a copy of that end may be in a child of it
+ *	              is gone, or has executed another program; a child that it forks
+ *	              closes its copy of that end
+ *	a pidfd       of the master, for it may have made a child by clone(), unheard
  *	a signalfd    SIGCHLD: a slave has ended
  *
  * Lives hang together like this: slaves are killed by the kernel when the zygote
@@ -633,6 +634,8 @@ static _Noreturn void zygote(pid_t master, const sigset_t *mask)
 {
 	sigset_t child;
 
+	/* A stopped zygote shall go on when the master ends. When but a thread of the master ends, no harm is done. */
+	prctl(PR_SET_PDEATHSIG, SIGCONT);
 	z.self = getpid();
 	z.mask = *mask;
 	z.master_fd = far__fd_above_stdio((int)SYS(pidfd_open, master, 0));
@@ -742,6 +745,13 @@ no_socket:
 	SYS(close, bell);
 	bell = -1;
 	return err;
+}
+
+void far__zygote_forked(void)
+{
+	if (lifeline >= 0)
+		SYS(close, lifeline);
+	lifeline = -1;
 }
 
 bool far__zygote_alive(void)

@@ -2,6 +2,7 @@
 #include <pthread.h>
 
 #include "check.h"
+#include "internal.h"
 
 static int add(int a, int b)
 {
@@ -420,6 +421,31 @@ TEST(a_caller_that_waits_hears_of_the_death)
 		CHECK_FAILED(FAR_EDIED);
 		CHECK_EQ(far_error()->signal, SIGKILL);
 		pthread_join(thread, NULL);
+		CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
+	}
+}
+
+/* Die where a slave may be killed: it has disarmed its caller's park, and not woken it yet. */
+static void die_before_waking(void)
+{
+	struct far__park *park = &((struct far__segment *)far__space_segment(far__self))->lane[0].producer;
+	uint32_t armed;
+
+	while (!((armed = shm_load(&park->armed)) & FAR_ARMED))
+		usleep(100);
+	usleep(5000);
+	while (!shm_cas(&park->armed, armed, (armed & ~(uint32_t)FAR_ARMED) + FAR_WAKE_UP))
+		armed = shm_load(&park->armed);
+	raise(SIGKILL);
+}
+
+TEST(a_slave_that_dies_while_it_wakes_its_caller_does_not_leave_it_asleep)
+{
+	for (int i = 0; i < 5; i++) {
+		struct far_slave *s = far_slave_process();
+
+		far_invoke(s, die_before_waking);
+		CHECK_FAILED(FAR_EDIED);
 		CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
 	}
 }

@@ -520,6 +520,23 @@ PLAIN(a_killed_program_takes_its_family_along)
 	CHECK_EQ(waitpid(program, NULL, 0), program);
 }
 
+PLAIN(also_when_some_of_it_are_stopped)
+{
+	enum { FIRST = 0, ZYGOTE = PIDS - 2 };
+
+	for (int n = 1; n <= 3; n++) {
+		pid_t pid[PIDS], program = start_program(pid, do_nothing);
+
+		if (n & 1)
+			kill(pid[ZYGOTE], SIGSTOP);
+		if (n & 2)
+			kill(pid[FIRST], SIGSTOP);
+		kill(program, SIGKILL);
+		AWAIT(5, living(pid, PIDS) == 0);
+		CHECK_EQ(waitpid(program, NULL, 0), program);
+	}
+}
+
 static void *end_main_thread_late(void *unused)
 {
 	usleep(20000);
@@ -591,26 +608,54 @@ PLAIN(a_program_may_execute_itself)
 	AWAIT(5, living(pid, PIDS) == 0);
 }
 
-static void keep_a_copy(void)
+static void fork_a_child(void)
 {
-	if (fork() == 0) {	/* it holds copies of all our descriptors */
+	if (fork() == 0) {	/* it holds copies of our descriptors */
 		alarm(20);
 		pause();
+		_exit(0);
 	}
+}
+
+static void keep_a_copy(void)
+{
+	fork_a_child();
 	raise(SIGKILL);
+}
+
+static void keep_a_copy_and_execute(void)
+{
+	fork_a_child();
+	execute_something();
+}
+
+/* The child is ours, or our parent's, now. */
+static void end_child(void)
+{
+	pid_t child[64];
+
+	for (int n = children_of(getppid(), child, 64); n-- > 0;)
+		if (child[n] != getpid())
+			kill(child[n], SIGKILL);
 }
 
 PLAIN(a_forked_child_does_not_keep_the_family_alive)
 {
-	pid_t pid[PIDS], child, program = start_program(pid, keep_a_copy);
+	pid_t pid[PIDS], program = start_program(pid, keep_a_copy);
 
 	AWAIT(5, living(pid, PIDS) == 0);
 	CHECK_EQ(waitpid(program, NULL, 0), program);
-	/* The child is ours, or our parent's, now: end it. */
-	if (children_of(getppid(), &child, 1))
-		for (pid_t all[64], n = (pid_t)children_of(getppid(), all, 64); n-- > 0;)
-			if (all[n] != getpid())
-				kill(all[n], SIGKILL);
+	end_child();
+}
+
+PLAIN(nor_does_it_when_the_program_executes_another)
+{
+	pid_t pid[PIDS], program = start_program(pid, keep_a_copy_and_execute);
+
+	AWAIT(5, living(pid, PIDS - 1) == 0);
+	kill(program, SIGKILL);
+	CHECK_EQ(waitpid(program, NULL, 0), program);
+	end_child();
 }
 
 /* -------------------------------------------------------------- the zygote */

@@ -2,11 +2,14 @@
  * Slave processes are killed at any instant while many threads call them in every
  * way there is.
  *
- *	kill [SECONDS [SEED]]
+ *	kill [KILLS [SEED]]
  *
- * Every call has exactly one outcome: a right result, or FAR_EDIED, or FAR_ECLOSED
- * when the dead slave has been replaced. At the end all is as it was: no process,
- * no descriptor, no mapping more, and the far heap is empty.
+ * They are killed idle, busy, while they start, while they are closed, by the
+ * slave whose slaves they are, and together with it; some are frozen before, or
+ * frozen and set free again. Every call has exactly one outcome: a right result,
+ * or the error of a death, or FAR_ECLOSED when the slave is being replaced. At the
+ * end all is as it was: no process, no descriptor, no mapping more, and the far
+ * heap is empty.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -14,18 +17,36 @@
 
 #include "stress.h"
 
-enum { CALLERS = 10, SLAVES = 5 };
+#ifdef __SANITIZE_ADDRESS__
+enum { KILLS = 500 };
+#else
+enum { KILLS = 7000 };
+#endif
+
+enum {
+	CALLERS = 4,
+	SLAVES = 48,
+	KILLERS = 8,		/* each has its own part of the slaves, and waits much */
+	SPARES = 16,
+	QUIET = 6,		/* every so many-th slave is called by its killer alone */
+	LIMIT_S = 100,
+	INNER_DIED = 77,	/* raised by a slave whose own slave has died */
+};
 
 /* A slave, and a descriptor of its process so that no other is ever killed. */
 static struct {
-	pthread_mutex_t lock;
 	struct far_slave *_Atomic slave;
+	pthread_mutex_t lock;		/* for .closing and pidfd */
+	bool closing;			/* the assassin may kill it */
+	bool was_killed;
 	int pidfd;
 } places[SLAVES];
 
+static pid_t *starting;			/* of each place, in the far heap: the process that is in set_up() now, or 0 */
 static atomic_bool stop;
 static atomic_bool slaves_allocate;
-static atomic_ulong made, results, died, closed, forgotten, kills, replaced;
+static atomic_ulong made, results, died, closed, inner_died, forgotten;
+static atomic_ulong kills, killed_idle, killed_busy, killed_starting, killed_closing, killed_frozen, set_free, replaced;
 
 /* ------------------------------------------------------ what slaves run */
 
@@ -77,10 +98,52 @@ static int churn(unsigned n)
 	return (int)n;
 }
 
+/* Say that it is here, to be killed perhaps. */
 static void set_up(void *arg)
 {
-	(void)arg;
-	usleep(100);
+	pid_t *here = arg, me = getpid();
+
+	__atomic_store_n(here, me, __ATOMIC_SEQ_CST);
+	usleep(150);
+	__atomic_compare_exchange_n(here, &me, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
+/* Nothing but SIGKILL ends it. */
+static void work_for_ever(void)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	for (volatile unsigned n = 0;; n++)
+		;
+}
+
+/* A slave has a slave of its own, and kills it at times. */
+static long nest(int a, unsigned us, bool kill_it)
+{
+	static struct far_slave *inner;
+	far_task(long) task;
+
+	if (!inner)
+		inner = far_slave_process(.name = "inner");
+	task = far_schedule(inner, mix_slowly, a, us);
+	if (kill_it && inner) {
+		usleep(us / 2);
+		kill(far_slave_pid(inner), SIGKILL);
+	}
+	long n = far_wait(task);
+
+	if (!far_error())
+		return n;
+	int code = far_error()->code;
+	char text[400];
+
+	snprintf(text, sizeof text, "%s", far_error()->message);
+	far_slave_close(inner);
+	far_error();
+	inner = NULL;
+	far_raise(is_death(code) ? INNER_DIED : code, "%s", text);
 }
 
 /* ---------------------------------------------------------------- callers */
@@ -92,12 +155,14 @@ static void count_error(void)
 
 	if (!e)
 		wrong("a call failed without an error");
-	if (e->code == FAR_EDIED) {
+	if (is_death(e->code)) {
 		if (e->signal != SIGKILL)
 			wrong("it died of signal %d: %s", e->signal, e->message);
 		died++;
 	} else if (e->code == FAR_ECLOSED) {
 		closed++;
+	} else if (e->code == INNER_DIED) {
+		inner_died++;
 	} else {
 		wrong("%d: %s", e->code, e->message);
 	}
@@ -184,8 +249,9 @@ static void schedule_some(struct far_slave *slave, uint64_t *r)
 static void call(struct far_slave *slave, uint64_t *r)
 {
 	int a = (int)below(r, 100000);
+	unsigned us;
 
-	switch (below(r, 8)) {
+	switch (below(r, 12)) {
 	case 0:
 		schedule_some(slave, r);
 		return;
@@ -202,6 +268,15 @@ static void call(struct far_slave *slave, uint64_t *r)
 		check(far_invoke(slave, mix_slowly, a, 300), mix(a, 300, 1));
 		return;
 	case 4:
+		made++;
+		us = below(r, 400);
+		check(far_invoke(slave, nest, a, us, below(r, 2)), mix(a, us, 1));
+		return;
+	case 5:
+		made++;
+		check(far_invoke(slave, close, far_fd(STDOUT_FILENO)), 0);
+		return;
+	case 6:
 		if (slaves_allocate) {
 			made++;
 			check(far_invoke(slave, churn, 50), 50);
@@ -218,84 +293,228 @@ static void *caller(void *arg)
 {
 	uint64_t r = random_start((unsigned)(uintptr_t)arg);
 
-	while (!stop)
-		call(places[below(&r, SLAVES)].slave, &r);
+	while (!stop) {
+		unsigned i = below(&r, SLAVES);
+		struct far_slave *slave = places[i].slave;
+
+		if (slave && i % QUIET)
+			call(slave, &r);
+		nap(&r, 200);	/* for those who kill */
+	}
 	return NULL;
 }
 
 /* ------------------------------------------------------------------ deaths */
 
-static void open_place(unsigned i, unsigned queue)
+static bool send_signal(int pidfd, int signal)
 {
-	struct far_slave *s = far_slave_process(.name = "mortal", .queue = queue, .setup = set_up);
+	if (!syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0))
+		return true;
+	if (errno != ESRCH)
+		wrong("kill: %s", strerror(errno));
+	return false;
+}
 
-	if (!s)
-		wrong("no slave: %s", far_error()->message);
+static void kill_place(unsigned i, atomic_ulong *how)
+{
+	if (send_signal(places[i].pidfd, SIGKILL)) {
+		kills++;
+		(*how)++;
+	}
+	places[i].was_killed = true;
+}
+
+static void open_place(unsigned i, uint64_t *r)
+{
+	static const unsigned queues[] = { 1, 2, 16, 128 };
+	struct far_slave *s;
+
+	do {
+		s = far_slave_process(.name = "mortal", .queue = queues[below(r, 4)], .setup = below(r, 3) ? NULL : set_up,
+				      .setup_arg = &starting[i]);
+		if (!s && !is_death(far_error()->code))
+			wrong("no slave: %s", far_error()->message);
+	} while (!s);
 	places[i].pidfd = (int)syscall(SYS_pidfd_open, far_slave_pid(s), 0);
 	if (places[i].pidfd < 0)
 		wrong("no pidfd of process %d: %s", (int)far_slave_pid(s), strerror(errno));
+	places[i].was_killed = false;
 	places[i].slave = s;
 }
 
-static void close_place(unsigned i, bool was_killed)
+static void say_closing(unsigned i, bool closing)
 {
-	int err = far_slave_close(places[i].slave);
-
-	if (err && !(was_killed && err == -EOWNERDEAD))
-		wrong("far_slave_close: %s", far_error()->message);
-	far_error();
-	close(places[i].pidfd);
+	pthread_mutex_lock(&places[i].lock);
+	places[i].closing = closing;
+	if (!closing) {
+		close(places[i].pidfd);
+		places[i].pidfd = -1;
+	}
+	pthread_mutex_unlock(&places[i].lock);
 }
 
-/* Kill, or close, a slave that is in use; wait a while; replace it. */
+static void close_place(unsigned i)
+{
+	struct far_slave *s = places[i].slave;
+
+	/* At times nobody may call it any more, at times everybody still tries. */
+	if (i % 2)
+		places[i].slave = NULL;
+	say_closing(i, true);
+	int err = far_slave_close(s);
+
+	if (err && !(places[i].was_killed && err == -EOWNERDEAD))
+		wrong("far_slave_close: %s", far_error()->message);
+	far_error();
+	say_closing(i, false);
+}
+
+/* It dies without a call, and the next call says so. */
+static void kill_idle(unsigned i)
+{
+	double start = now();
+
+	kill_place(i, &killed_idle);
+	made++;
+	far_invoke(places[i].slave, usleep, 10000000);
+	if (!far_error())
+		wrong("a dead slave has answered");
+	count_error();
+	if (now() - start > 8)
+		wrong("the death of an idle slave took %g s to be told", now() - start);
+}
+
+static void kill_working(unsigned i, uint64_t *r)
+{
+	made++;
+	far_task(void) task = far_schedule(places[i].slave, work_for_ever);
+
+	if (!task)
+		wrong("far_schedule: %s", far_error()->message);
+	nap(r, 600);
+	kill_place(i, &killed_busy);
+	far_wait(task);
+	if (!far_error())
+		wrong("endless work has ended");
+	count_error();
+}
+
+/* What becomes of a slave: whether it must be replaced. */
+static bool decide(unsigned i, uint64_t *r)
+{
+	if (i % QUIET == 0) {
+		kill_idle(i);
+		return true;
+	}
+	switch (below(r, 12)) {
+	case 0:
+		send_signal(places[i].pidfd, SIGSTOP);
+		nap(r, 1000);
+		send_signal(places[i].pidfd, SIGCONT);
+		set_free++;
+		return false;
+	case 1:
+		send_signal(places[i].pidfd, SIGSTOP);
+		nap(r, 1000);
+		kill_place(i, &killed_frozen);
+		return true;
+	case 2:
+		kill_working(i, r);
+		return true;
+	case 3:
+	case 4:		/* closed alive, or killed meanwhile */
+		return true;
+	default:
+		kill_place(i, &killed_busy);
+		if (below(r, 4) == 0)
+			nap(r, 500);
+		return true;
+	}
+}
+
+/* Go along a part of the slaves: kill a few, and then replace them. */
 static void *killer(void *arg)
 {
-	static const unsigned queues[] = { 1, 2, 16, 128 };
-	uint64_t r = random_start((unsigned)(uintptr_t)arg);
+	uintptr_t number = (uintptr_t)arg;
+	uint64_t r = random_start(1000 + (unsigned)number);
 
+	while (!stop) {
+		bool replace[SLAVES] = { false };
+
+		for (unsigned i = (unsigned)number; i < SLAVES; i += KILLERS)
+			replace[i] = decide(i, &r);
+		for (unsigned i = (unsigned)number; i < SLAVES; i += KILLERS) {
+			if (!replace[i])
+				continue;
+			close_place(i);
+			open_place(i, &r);
+			replaced++;
+		}
+	}
+	return NULL;
+}
+
+/* Kill a process that is in set_up(). While it says so it is not waited for, so its pid is its own. */
+static void kill_starting(pid_t *here)
+{
+	pid_t pid = __atomic_load_n(here, __ATOMIC_SEQ_CST);
+	int fd = pid ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+
+	if (fd < 0)
+		return;
+	/* Take its word back first, or it would be there when it has long been dead. */
+	if (__atomic_compare_exchange_n(here, &pid, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST) && send_signal(fd, SIGKILL)) {
+		kills++;
+		killed_starting++;
+	}
+	close(fd);
+}
+
+/* Kill those that are starting, and those that are being closed. */
+static void *assassin(void *arg)
+{
+	uint64_t r = random_start(2000);
+
+	(void)arg;
 	while (!stop) {
 		unsigned i = below(&r, SLAVES);
 
-		nap(&r, 8000);
+		nap(&r, 300);
+		if (starting[i])
+			kill_starting(&starting[i]);
 		pthread_mutex_lock(&places[i].lock);
-		bool kill_it = below(&r, 8) != 0;
-
-		if (kill_it) {
-			if (syscall(SYS_pidfd_send_signal, places[i].pidfd, SIGKILL, NULL, 0))
-				wrong("kill: %s", strerror(errno));
-			kills++;
-			if (below(&r, 2))
-				nap(&r, 2000);
-		}
-		close_place(i, kill_it);
-		open_place(i, queues[below(&r, 4)]);
-		replaced++;
+		if (places[i].closing && !places[i].was_killed)
+			kill_place(i, &killed_closing);
 		pthread_mutex_unlock(&places[i].lock);
 	}
 	return NULL;
 }
 
-static void run(unsigned ms)
+/* Until so many are dead, or it takes too long. */
+static void run(unsigned long deaths, double seconds)
 {
-	pthread_t thread[CALLERS], killers[2];
+	pthread_t thread[CALLERS + KILLERS + 1];
+	unsigned long already = kills;
+	uint64_t r = random_start(3000);
+	double start = now();
 
 	stop = false;
 	for (unsigned i = 0; i < SLAVES; i++)
-		open_place(i, 0);
-	for (uintptr_t i = 0; i < CALLERS; i++)
-		if (pthread_create(&thread[i], NULL, caller, (void *)i))
+		open_place(i, &r);
+	for (uintptr_t i = 0; i < CALLERS + KILLERS + 1; i++) {
+		bool is_caller = i < CALLERS, is_killer = !is_caller && i < CALLERS + KILLERS;
+
+		if (pthread_create(&thread[i], NULL, is_caller ? caller : is_killer ? killer : assassin,
+				   (void *)(is_killer ? i - CALLERS : i)))
 			wrong("no thread");
-	for (uintptr_t i = 0; i < 2; i++)
-		if (pthread_create(&killers[i], NULL, killer, (void *)(1000 + i)))
-			wrong("no thread");
-	usleep(ms * 1000);
+	}
+	while (kills - already < deaths && now() - start < seconds)
+		usleep(10000);
 	stop = true;
-	for (unsigned i = 0; i < CALLERS; i++)
+	for (unsigned i = 0; i < CALLERS + KILLERS + 1; i++)
 		pthread_join(thread[i], NULL);
-	for (unsigned i = 0; i < 2; i++)
-		pthread_join(killers[i], NULL);
 	for (unsigned i = 0; i < SLAVES; i++)
-		close_place(i, false);
+		close_place(i);
 }
 
 /* -------------------------------------------------------------- what is left */
@@ -312,7 +531,7 @@ static unsigned count_lines(const char *path)
 	return n;
 }
 
-/* The zygote is all that is left, and none of the slaves it had. */
+/* The zygote is all that is left, and of its slaves those that it keeps ready. */
 static void check_processes(void)
 {
 	pid_t zygote = 0, slave;
@@ -323,11 +542,11 @@ static void check_processes(void)
 	/* Those that died last are buried in a moment. */
 	for (unsigned i = 0; i < 500; i++) {
 		n = children_of(zygote, &slave);
-		if (!n)
+		if (n == SPARES)
 			return;
 		usleep(10000);
 	}
-	wrong("%u slave processes are left", n);
+	wrong("there are %u slave processes, not %d", n, SPARES);
 }
 
 struct use {
@@ -345,26 +564,25 @@ static struct use measure(void)
 
 int main(int argc, char **argv)
 {
-	setenv("FARCALL_SPARES", "0", 1);	/* so that no slave shall be left */
+	setenv("FARCALL_SPARES", "16", 1);	/* SPARES */
 	if (far_init()) {
 		fprintf(stderr, "far_init: %s\n", far_error()->message);
 		return 1;
 	}
-	unsigned seconds = begin(argc, argv, 5);
+	unsigned long most = argc > 1 ? strtoul(argv[1], NULL, 10) : KILLS;
+	double start = now(), limit = most > KILLS ? 1e9 : LIMIT_S;
 
+	begin(argc, argv, LIMIT_S);
+	starting = far_calloc(SLAVES, sizeof *starting);
 	for (unsigned i = 0; i < SLAVES; i++)
 		pthread_mutex_init(&places[i].lock, NULL);
-	run(300);	/* the C library keeps arenas and stacks of threads that were */
+	run(most / 20, limit / 20);	/* the C library keeps arenas and stacks of threads that were */
 	struct use before = measure();
 
-	run(seconds * 800);
+	run(most * 4 / 5, limit * 3 / 4);
 	struct use after = measure();
 	unsigned long all_kills = kills;
 
-	printf("kill: seed %llu: %lu calls: %lu results, %lu died, %lu closed, %lu forgotten; %lu slaves killed, %lu replaced\n",
-	       (unsigned long long)seed, made, results, died, closed, forgotten, kills, replaced);
-	if (made != results + died + closed + forgotten)
-		wrong("not every call has one outcome");
 	if (after.fds != before.fds)
 		wrong("there were %u descriptors, and now are %u", before.fds, after.fds);
 	if (after.mappings > before.mappings + 4)
@@ -375,10 +593,17 @@ int main(int argc, char **argv)
 
 	/* With slaves that allocate: each may lose what it holds, and nothing more. */
 	slaves_allocate = true;
-	run(seconds * 200);
+	run(most - most * 4 / 5 - most / 20, limit / 5);
 	after = measure();
-	printf("kill: slaves that allocate: %lu killed; %zu KiB of large and %zu KiB of small blocks are in use\n",
+	printf("kill: seed %llu: %lu calls: %lu results, %lu died, %lu closed, %lu lost their own slave, %lu forgotten\n",
+	       (unsigned long long)seed, made, results, died, closed, inner_died, forgotten);
+	printf("kill: %lu killed in %.1f s: %lu idle, %lu busy, %lu frozen, %lu starting, %lu closing; %lu frozen and set free, "
+	       "%lu replaced\n",
+	       kills, now() - start, killed_idle, killed_busy, killed_frozen, killed_starting, killed_closing, set_free, replaced);
+	printf("kill: %lu of them that allocate: %zu KiB of large and %zu KiB of small blocks are in use\n",
 	       kills - all_kills, after.large, after.small);
+	if (made != results + died + closed + inner_died + forgotten)
+		wrong("not every call has one outcome");
 	if (after.large > (kills - all_kills) * 8 * 320)
 		wrong("more is lost than they can have held");
 	check_processes();

@@ -95,6 +95,12 @@ static inline unsigned begin(int argc, char **argv, unsigned seconds)
 	return seconds;
 }
 
+/* Whether a call failed because its slave ended. */
+static inline bool is_death(int code)
+{
+	return code == FAR_EDIED;
+}
+
 static inline unsigned count_fds(void)
 {
 	DIR *d = opendir("/proc/self/fd");

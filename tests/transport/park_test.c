@@ -259,6 +259,25 @@ Test(park, a_dead_sleeper_costs_nothing_but_a_vain_wake_up)
 
 /* ---------------------------------------------------------------- deadlines */
 
+Test(park, a_waker_that_dies_before_it_wakes_leaves_the_sleeper_to_who_reports_it)
+{
+	struct sleeper a = { .deadline = FOREVER };
+
+	begin();
+	cr_assert_eq(pthread_create(&a.thread, NULL, sleep_in_thread, &a), 0);
+	wait_for_looks(1);
+	usleep(20000);
+	shm_store(&s->word[0], 1);
+	/* So far came the waker: the park is disarmed, and nobody is woken. */
+	uint32_t armed = shm_load(&s->park[0].armed);
+
+	cr_assert(armed & FAR_ARMED);
+	cr_assert(shm_cas(&s->park[0].armed, armed, (armed & ~(uint32_t)FAR_ARMED) + FAR_WAKE_UP));
+	far__park_wake_for_dead(&s->park[0]);
+	pthread_join(a.thread, NULL);
+	cr_assert(a.woken);
+}
+
 Test(park, a_deadline_is_kept)
 {
 	begin();
