@@ -15,9 +15,9 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "crash.h"
 #include "heap.h"
 #include "internal.h"
 #include "mail.h"
@@ -443,26 +443,10 @@ void far__reply_of_dead(const struct far__slave *slave, struct far__message *rep
 	*reply = (struct far__message){ .info = far__reply_info(FAR_DIED, 0, 0) };
 	reply->word[0] = shm_load(&m->status);
 	reply->word[1] = !shm_load(&m->pid);
+	reply->word[2] = far__report_take(slave);
 	if (slave->kind == FAR_PROCESS ? shm_load(&slave->segment->stop) == FAR_STOPPED && !reply->word[0]
 				       : shm_load(&slave->segment->stop))
 		reply->info = far__reply_info(FAR_NOT_RUN, 0, 0);
-}
-
-static void explain_death(struct far_error *e, const struct far__site *site, const char *name, int status)
-{
-	if (WIFSIGNALED(status)) {
-		int signal = WTERMSIG(status);
-		const char *abbreviation = sigabbrev_np(signal);
-
-		far__error_fill(e, FAR_EDIED, EOWNERDEAD, site->function, site,
-				"slave process \"%s\" was killed by SIG%s (%s)", name,
-				abbreviation ? abbreviation : "?", strsignal(signal));
-		e->signal = signal;
-	} else {
-		far__error_fill(e, FAR_EDIED, EOWNERDEAD, site->function, site,
-				"slave process \"%s\" exited with status %d", name, WEXITSTATUS(status));
-		e->status = WEXITSTATUS(status);
-	}
 }
 
 void far__explain(struct far_error *e, const struct far__site *site, uintptr_t handle, const struct far__message *reply)
@@ -482,7 +466,7 @@ void far__explain(struct far_error *e, const struct far__site *site, uintptr_t h
 		break;
 	case FAR_DIED:
 		if (!reply->word[1])
-			explain_death(e, site, name, (int)reply->word[0]);
+			far__explain_death(e, site, slave, (int)reply->word[0], reply->word[2]);
 		else
 			far__error_fill(e, FAR_EDIED, EOWNERDEAD, site->function, site,
 					"the thread that ran it ended (pthread_exit?)");

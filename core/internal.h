@@ -11,6 +11,9 @@
  *	port.c     a thread's way to a slave
  *	task.c     calls whose results come later
  *	zygote.c   the process that slave processes are forked from
+ *	crash.c    in a slave process that crashes: what it writes down, see crash.h
+ *	report.c   in its owner: that, copied and put into words
+ *	trace.c    far_error_print(): the stack of a slave that crashed
  *	memory.c   far_alloc() and its sisters
  *	error.c    this thread's last failure
  *	status.c   far_status()
@@ -39,6 +42,7 @@ enum far__state {
 	FAR_FREE,		/* nobody's; a process or the zygote takes it by compare-and-swap */
 	FAR_BEING_MADE,
 	FAR_ALIVE,
+	FAR_CRASHED,		/* as good as dead: its process is about to die, and its segment tells why */
 	FAR_DEAD,		/* .status tells how it ended; nothing more will be answered */
 };
 
@@ -88,6 +92,14 @@ static inline bool far__is_dead(unsigned number)
 	return shm_load(&far__member(number)->state) != FAR_ALIVE;
 }
 
+/* Its process is no more, either. */
+static inline bool far__is_gone(unsigned number)
+{
+	uint32_t state = shm_load(&far__member(number)->state);
+
+	return state != FAR_ALIVE && state != FAR_CRASHED;
+}
+
 /* Take a free number and the head of its segment, zeroed; 0 and -errno in *err if there is none. */
 unsigned far__member_take(uint32_t owner, int *err);
 
@@ -96,6 +108,12 @@ void far__member_give(unsigned number);
 
 /* It is dead: say so to all who wait for it. */
 void far__member_dead(unsigned number, uint32_t status);
+
+/* The same, said by itself from a signal handler: it will be dead at once. */
+void far__member_crashed(unsigned number);
+
+/* In a member's .status, beside what wait() gives: the process had executed another program. */
+#define FAR_STATUS_EXECUTED	(1u << 16)
 
 /* A slave's handle, in its present life. */
 static inline uintptr_t far__member_handle(unsigned number)

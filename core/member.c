@@ -43,15 +43,29 @@ void far__member_give(unsigned number)
 	shm_store(&far__member(number)->state, FAR_FREE);
 }
 
-void far__member_dead(unsigned number, uint32_t status)
+static void wake_all(unsigned number)
 {
 	struct far__segment *segment = far__space_segment(number);
+
+	for (unsigned i = 0; i < FAR_LANES; i++)
+		far__park_wake(&segment->lane[i].producer);
+	far__park_wake(&segment->control);
+}
+
+void far__member_dead(unsigned number, uint32_t status)
+{
 	struct far__member *m = far__member(number);
 
 	shm_set(&m->status, status);
 	far__point("member.dead");
 	shm_store(&m->state, FAR_DEAD);
-	for (unsigned i = 0; i < FAR_LANES; i++)
-		far__park_wake(&segment->lane[i].producer);
-	far__park_wake(&segment->control);
+	wake_all(number);
+}
+
+void far__member_crashed(unsigned number)
+{
+	if (!shm_cas(&far__member(number)->state, FAR_ALIVE, FAR_CRASHED))
+		return;
+	far__point("member.crashed");
+	wake_all(number);
 }

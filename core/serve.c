@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "crash.h"
 #include "heap.h"
 #include "internal.h"
 #include "message.h"
@@ -149,20 +150,22 @@ static void serve_call(struct far__server *server, const struct far__lane *lane,
 	far__lane_answer(lane, ring, position, &m);
 }
 
-/* A slave process is called what its owner calls it; the owner wrote that before it made a lane. */
-static void take_name(const struct far__segment *segment)
+/* A slave process is called what its owner calls it; the owner wrote its wishes before it made a lane. */
+static void take_wishes(const struct far__segment *segment)
 {
 	uint64_t name[2];
 
 	shm_copy_out(name, segment->name, 2);
 	prctl(PR_SET_NAME, name);
+	if (shm_peek(&segment->dump_core))
+		far__crash_dump_cores();
 }
 
 /* Listen to lanes and queues that have become ready. */
 static void attach_new(struct far__server *server, uint64_t ready)
 {
 	if (server->process && !server->ready)
-		take_name(server->segment);
+		take_wishes(server->segment);
 	for (uint64_t new = ready & ~server->ready; new; new &= new - 1) {
 		unsigned bit = (unsigned)__builtin_ctzl(new);
 

@@ -289,6 +289,7 @@ struct far_slave *far__slave_process(const struct far_options *o)
 
 	memcpy(name, slave->name, sizeof name);
 	shm_copy_in(slave->segment->name, name, 2);
+	shm_set(&slave->segment->dump_core, o->core_dumps);
 	return set_up(&site, slave, o);
 }
 
@@ -344,9 +345,9 @@ struct far_slave *far_slave_self(void)
 
 /* ------------------------------------------------------------- closing */
 
-static bool is_dead(void *arg)
+static bool is_gone(void *arg)
 {
-	return far__is_dead(*(const unsigned *)arg);
+	return far__is_gone(*(const unsigned *)arg);
 }
 
 static void say_stop(struct far__slave *slave)
@@ -365,14 +366,14 @@ static int too_slow(struct far__slave *slave, const char *what)
 static int close_process(struct far__slave *slave, uint64_t deadline)
 {
 	unsigned number = slave->number;
-	bool dead = far__is_dead(number);
+	bool gone = far__is_gone(number);
 	int result = 0;
 
-	if (!dead) {
+	if (!gone) {
 		say_stop(slave);
-		if (!far__park_sleep(&slave->segment->control, is_dead, &number, deadline)) {
+		if (!far__park_sleep(&slave->segment->control, is_gone, &number, deadline)) {
 			far__zygote_kill(number);
-			far__park_sleep(&slave->segment->control, is_dead, &number, FAR_FOREVER);
+			far__park_sleep(&slave->segment->control, is_gone, &number, FAR_FOREVER);
 			result = too_slow(slave, "killed");
 		}
 	}
@@ -470,7 +471,7 @@ void far__slaves_gone(void)
 		const struct far__slave *slave = far__slave_by_number(n);
 
 		/* Those that are being closed have no handle any more, and need it most. */
-		if (slave && slave->kind == FAR_PROCESS && shm_load(&far__member(n)->owner) == far__self && !far__is_dead(n))
+		if (slave && slave->kind == FAR_PROCESS && shm_load(&far__member(n)->owner) == far__self && !far__is_gone(n))
 			far__member_dead(n, SIGKILL);
 	}
 }

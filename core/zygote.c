@@ -8,7 +8,8 @@
  *	the socket    whose other end only the master holds: end of file, the master
  *	              is gone, or has executed another program
  *	a pidfd       of the master, for a copy of that end may be in a child of it
- *	a signalfd    SIGCHLD: a slave has ended
+ *	a signalfd    SIGCHLD: a slave has ended; SIGIO: it has ended, or has executed
+ *	              another program
  *
  * Lives hang together like this: slaves are killed by the kernel when the zygote
  * ends (PR_SET_PDEATHSIG), the zygote ends when the master does, and it kills the
@@ -38,6 +39,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "crash.h"
 #include "heap.h"
 #include "internal.h"
 #include "sys.h"
@@ -59,9 +61,19 @@ static struct {
 	struct sigaction child;		/* so is this, of SIGCHLD */
 	pid_t pid[FAR_SLAVES_MAX];
 	unsigned highest;		/* number with a pid */
+	bool look;			/* for one that has executed another program ... */
+	uint64_t look_after;		/* ... when it is time for that again */
 } z;
 
 /* --------------------------------------------------- in a slave process */
+
+/* The function called pthread_exit(), or the thread was cancelled: without it the slave is of no use. */
+static void serving_thread_ends(void *unused)
+{
+	(void)unused;
+	far__crash_thread_ends();
+	exit(0);
+}
 
 /* AddressSanitizer, if the program has it, must know the stack that the slave moves to. */
 void __sanitizer_start_switch_fiber(void **save, const void *bottom, size_t size) __attribute__((weak));
@@ -77,26 +89,49 @@ static void serve(void *arg)
 	far__server_begin(&server, number, far__member_handle(number), true);
 	far__thread.server = &server;
 	far__slave_myself(&server);
+	pthread_cleanup_push(serving_thread_ends, NULL);
 	far__server_loop(&server);
+	pthread_cleanup_pop(0);
 	shm_store(&server.segment->stop, FAR_STOPPED);
 	exit(0);
 }
 
-/* A stack in the slave's own window, so that its addresses tell whose they are: its lowest, and its size. */
+/*
+ * A stack in the slave's own window, so that its addresses tell whose they are: its
+ * lowest, and its size. Below its guard lies the stack for the crash handler.
+ */
 static char *make_stack(size_t *size)
 {
 	struct rlimit limit;
+	size_t below = far__crash_stack_size();
 
 	*size = STACK_SIZE;
 	if (getrlimit(RLIMIT_STACK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur > STACK_SIZE)
 		*size = limit.rlim_cur & -4096ul;
-	long p = SYS(mmap, 0, *size + GUARD_SIZE, PROT_READ | PROT_WRITE,
+	long p = SYS(mmap, 0, below + GUARD_SIZE + *size, PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
 
 	if (p < 0 && p > -4096)
 		return NULL;
-	SYS(mprotect, p, GUARD_SIZE, PROT_NONE);
-	return (char *)p + GUARD_SIZE;
+	SYS(mprotect, p + below, GUARD_SIZE, PROT_NONE);
+	return (char *)p + below + GUARD_SIZE;
+}
+
+/*
+ * Have the zygote get a SIGIO when this process executes another program: a pair
+ * of sockets that are closed then, each of which tells of the other's end.
+ */
+static void tell_of_exec(void)
+{
+	int end[2];
+
+	if (SYS(socketpair, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, end) < 0)
+		return;
+	for (int i = 0; i < 2; i++) {
+		end[i] = far__fd_above_stdio(end[i]);
+		SYS(fcntl, end[i], F_SETOWN, z.self);
+		SYS(fcntl, end[i], F_SETFL, O_ASYNC);
+	}
 }
 
 static _Noreturn void become_slave(unsigned number)
@@ -118,6 +153,8 @@ static _Noreturn void become_slave(unsigned number)
 
 	if (!stack)
 		_exit(1);
+	far__crash_listen(number, stack - GUARD_SIZE - far__crash_stack_size(), stack, stack + size);
+	tell_of_exec();
 	sigaction(SIGCHLD, &z.child, NULL);
 	sigprocmask(SIG_SETMASK, &z.mask, NULL);
 	if (__sanitizer_start_switch_fiber)
@@ -237,6 +274,40 @@ static void bereave(unsigned number)
 	}
 }
 
+/* Whether a process has executed a program since it was forked. Of a zombie the kernel knows it too. */
+static bool has_executed(pid_t pid)
+{
+	enum { NOT_EXECUTED = 0x40 };	/* PF_FORKNOEXEC among the flags */
+	char path[32], text[512];
+	unsigned flags = NOT_EXECUTED;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	int fd = (int)SYS(openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+	long n = fd < 0 ? -1 : SYS(read, fd, text, sizeof text - 1);
+
+	SYS(close, fd);
+	if (n <= 0)
+		return false;
+	text[n] = 0;
+	char *end = strrchr(text, ')');	/* of its name */
+
+	return end && sscanf(end + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) == 1 && !(flags & NOT_EXECUTED);
+}
+
+/* Somebody may have executed a program. Look at all, but spend a small part of the time on it. */
+static void look_for_executed(void)
+{
+	uint64_t start = far__now();
+
+	for (unsigned n = 1; n <= z.highest; n++) {
+		if (!z.pid[n] || shm_load(&far__member(n)->owner) == FAR_NOBODY || !has_executed(z.pid[n]))
+			continue;
+		kill_number(n);		/* reap() finds out why */
+	}
+	z.look_after = far__now() + 10 * (far__now() - start) + 1000000;
+	z.look = false;
+}
+
 static void bury(unsigned number, int status)
 {
 	struct far__family *family = far__family();
@@ -258,18 +329,27 @@ static void bury(unsigned number, int status)
 	far__member_dead(number, (uint32_t)status);
 }
 
-static void reap(void)
+static void take_signals(void)
 {
 	struct signalfd_siginfo info;
-	int status;
-	pid_t pid;
 
 	while (SYS(read, z.signals, &info, sizeof info) > 0)
-		;
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		z.look |= info.ssi_signo == SIGIO;
+}
+
+static void reap(void)
+{
+	siginfo_t info;
+
+	while (info.si_pid = 0, waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid) {
+		int executed = has_executed(info.si_pid) ? FAR_STATUS_EXECUTED : 0, status;
+
+		if (waitpid(info.si_pid, &status, 0) != info.si_pid)
+			continue;
 		for (unsigned n = 1; n <= z.highest; n++)
-			if (z.pid[n] == pid)
-				bury(n, status);
+			if (z.pid[n] == info.si_pid)
+				bury(n, status | executed);
+	}
 }
 
 static _Noreturn void end_family(void)
@@ -295,8 +375,10 @@ static _Noreturn void zygote_loop(void)
 		/* Who waits is served at once; the stock is filled up when nobody has asked for a while. */
 		refill(0);
 		struct timespec pause = { .tv_nsec = 1000000 };
-		long n = SYS(ppoll, p, 4, low ? &pause : NULL, NULL, 0);
+		long n = SYS(ppoll, p, 4, low || z.look ? &pause : NULL, NULL, 0);
 
+		if (z.look && far__now() >= z.look_after)
+			look_for_executed();
 		if (n == 0) {
 			refill(shm_load(&family->spares));
 			low = false;
@@ -312,6 +394,7 @@ static _Noreturn void zygote_loop(void)
 			low = true;
 		}
 		if (p[3].revents) {
+			take_signals();
 			reap();
 			low = true;
 		}
@@ -351,10 +434,12 @@ static _Noreturn void zygote(pid_t master, const sigset_t *mask)
 	sigaction(SIGCHLD, &(struct sigaction){ .sa_handler = SIG_DFL }, &z.child);
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
+	sigaddset(&child, SIGIO);
 	z.signals = far__fd_above_stdio(signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
 	if (z.signals < 0)
 		_exit(1);
 	leave_a_will();
+	far__crash_handle();
 	far__space_seal();
 	zygote_loop();
 }

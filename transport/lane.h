@@ -18,6 +18,7 @@
  *	segment, 32 MiB of addresses, few of them backed by pages
  *	+0        struct far__segment, with the call slots   4 KiB
  *	+4 KiB    the call slots' bodies
+ *	+64 KiB   128 KiB for what the slave leaves if it crashes (core/crash.h)
  *	+2 MiB    lane 0's queue: slots       64 bytes each, up to 4,096
  *	          + 256 KiB: bodies           448 bytes each, the rest of a message
  *	                                      that its slot cannot hold
@@ -56,6 +57,7 @@ enum {
 	FAR_QUEUE_MAX = 4096,
 	FAR_SLOT_WORDS = 7,
 	FAR_BODY_WORDS = 56,
+	FAR_CRASH_WORDS = 16,
 };
 
 struct far__slot {
@@ -98,10 +100,14 @@ struct far__segment {
 	uint32_t unused1;
 	uint64_t name[2];		/* for the slave to take, before its first lane is ready */
 	struct far__park control;	/* where those sleep who wait for the slave's end */
-	uint32_t unused2[5];
+	uint32_t dump_core;		/* the owner wants that; to be taken with the name */
+	uint32_t unused2[4];
 
 	struct far__lane_head lane[FAR_LANES];
 	struct far__slot call[FAR_LANES];
+
+	/* written by the slave when it crashes */
+	uint64_t crash[FAR_CRASH_WORDS];
 };
 
 _Static_assert(offsetof(struct far__segment, ready) == 64, "the slave's words have a line of their own");

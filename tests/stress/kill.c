@@ -4,7 +4,7 @@
  *
  *	kill [SECONDS [SEED]]
  *
- * Every call has exactly one outcome: a right result, or FAR_EDIED, or FAR_ECLOSED
+ * Every call has exactly one outcome: a right result, or FAR_EKILLED, or FAR_ECLOSED
  * when the dead slave has been replaced. At the end all is as it was: no process,
  * no descriptor, no mapping more, and the far heap is empty.
  */
@@ -92,7 +92,7 @@ static void count_error(void)
 
 	if (!e)
 		wrong("a call failed without an error");
-	if (e->code == FAR_EDIED) {
+	if (e->code == FAR_EKILLED) {
 		if (e->signal != SIGKILL)
 			wrong("it died of signal %d: %s", e->signal, e->message);
 		died++;
