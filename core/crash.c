@@ -127,19 +127,24 @@ static bool on_serving_stack(uintptr_t p)
 	return p >= me.stack_low && p < me.stack_high;
 }
 
-static void add_stack(struct writer *w, struct far__record *r, uintptr_t sp)
+static void add_stack(struct writer *w, struct far__record *r)
 {
+	uintptr_t sp = r->reg[REG_RSP], fp = r->reg[REG_RBP];
+
+	/* It has overflown: begin where there is some, with the frame whose alloca() was too large if that can be. */
+	if (!on_serving_stack(sp) && on_serving_stack(fp))
+		sp = fp;
+	else if (sp < me.stack_low && me.stack_low - sp < FAR_CRASH_STACK)
+		sp = me.stack_low;
 	bool mine = on_serving_stack(sp);
 	/* Of another stack the end is not known: it is where reading ends. */
 	size_t length = mine && me.stack_high - sp < FAR_CRASH_STACK ? me.stack_high - sp : FAR_CRASH_STACK;
 
-	if (sp < me.stack_low && me.stack_low - sp < FAR_CRASH_STACK)
-		sp = me.stack_low;	/* it has overflown: begin where there is some */
 	r->stack_at = sp;
 	r->stack_length = add_memory(w, sp, length);
 	uintptr_t end = sp + r->stack_length;
 
-	if (!on_serving_stack(sp) || end >= me.stack_high)
+	if (!mine || end >= me.stack_high)
 		return;
 	r->outer_at = me.stack_high - end < FAR_CRASH_OUTER ? end : me.stack_high - FAR_CRASH_OUTER;
 	r->outer_length = add_memory(w, r->outer_at, me.stack_high - r->outer_at);
@@ -268,10 +273,13 @@ static void write_facts(int signal, const siginfo_t *info, const ucontext_t *con
 /* The frame pointer of the far__replay() that made the call, if it looks like one. */
 static uintptr_t innermost_call(void)
 {
-	const struct far__running *running = far__thread.running;
-	const struct far_frame *frame = on_serving_stack((uintptr_t)running) ? running->frame : NULL;
+	struct far__running running;
+	struct far_frame frame;
 
-	return on_serving_stack((uintptr_t)frame) && on_serving_stack((uintptr_t)frame->sp) ? (uintptr_t)frame->sp : 0;
+	if (!far__thread.running || copy((char *)&running, (uintptr_t)far__thread.running, sizeof running) != sizeof running ||
+	    copy((char *)&frame, (uintptr_t)running.frame, sizeof frame) != sizeof frame)
+		return 0;
+	return on_serving_stack((uintptr_t)frame.sp) ? (uintptr_t)frame.sp : 0;
 }
 
 static void write_record(const siginfo_t *info, const ucontext_t *context)
@@ -284,7 +292,7 @@ static void write_record(const siginfo_t *info, const ucontext_t *context)
 	w.used = sizeof r;
 	for (int i = 0; i < FAR_CRASH_REGISTERS; i++)
 		r.reg[i] = (uint64_t)context->uc_mcontext.gregs[i];
-	add_stack(&w, &r, (uintptr_t)context->uc_mcontext.gregs[REG_RSP]);
+	add_stack(&w, &r);
 	add_text(&w, &r);
 	add_maps(&w, &r, info->si_code > 0 ? (uintptr_t)info->si_addr : 0);
 	shm_copy_in((uint64_t *)(void *)w.base, (const uint64_t *)&r, sizeof r / sizeof(uint64_t));

@@ -115,6 +115,9 @@ void far__explain_death(struct far_error *error, const struct far__site *site, c
 /* A copy of a report, to be freed; NULL if it is not kept any more. */
 struct far__report *far__report_copy(uint64_t id, size_t *size);
 
+/* Set the pointers of a report that has been copied. */
+void far__report_point(struct far__report *report);
+
 void far__reports_forked(void);
 
 /* Text that a slave wrote, fit for a terminal. */

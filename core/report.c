@@ -82,7 +82,7 @@ static struct far__report *copy_report(const struct far__segment *segment)
 	return report;
 }
 
-static void point_to_parts(struct far__report *report)
+void far__report_point(struct far__report *report)
 {
 	const char *p = report->data;
 
@@ -113,7 +113,7 @@ uint64_t far__report_take(const struct far__slave *slave)
 	if (report) {
 		struct far__report **place = &reports.report[++reports.last % KEPT];
 
-		point_to_parts(report);
+		far__report_point(report);
 		report->handle = handle;
 		id = report->id = reports.last;
 		free(*place);
@@ -135,7 +135,7 @@ struct far__report *far__report_copy(uint64_t id, size_t *size)
 		copy = malloc(*size);
 		if (copy) {
 			memcpy(copy, report, *size);
-			point_to_parts(copy);
+			far__report_point(copy);
 		}
 	}
 	pthread_mutex_unlock(&reports.lock);

@@ -1,6 +1,7 @@
 /* What a function can do to its slave process, and what the master says of it. */
 #include <alloca.h>
 #include <assert.h>
+#include <dlfcn.h>
 #include <fenv.h>
 #include <limits.h>
 #include <linux/filter.h>
@@ -11,8 +12,10 @@
 #include <stddef.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <ucontext.h>
 
 #include "check.h"
+#include "crash.h"
 #include "internal.h"
 
 #define CRIME __attribute__((noinline)) static void
@@ -588,6 +591,8 @@ static const struct crime {
 static const char *print_error(void)
 {
 	static char text[65536];
+
+	*text = 0;
 	FILE *f = fmemopen(text, sizeof text, "w");
 
 	far_error_print(f);
@@ -817,6 +822,7 @@ TEST(a_slave_that_is_still_dying_can_be_closed_and_replaced)
 		far_invoke(s, fill_and_crash);
 		CHECK_FAILED(FAR_ECRASHED);
 		CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
+		far_error();
 	}
 }
 
@@ -923,6 +929,237 @@ TEST(a_jump_out_of_the_function_ends_the_call)
 	printf("%s\n", far_error() ? far_error()->message : "the earlier function returned again, for the later");
 	far_slave_close(s);
 	far_error();
+}
+
+/* ----------------------------------------------------------------- traces */
+
+enum { FIRST_LINE = __LINE__ };		/* the next functions' lines count from here */
+
+__attribute__((noinline)) static void trace_inner(volatile int *p)
+{
+	*p = 1;
+	sink++;
+}
+
+__attribute__((noinline)) static int trace_middle(int n)
+{
+	trace_inner(hide((uintptr_t)n));
+	return sink;
+}
+
+__attribute__((noinline)) static int trace_outer(int n)
+{
+	return trace_middle(n) + 1;
+}
+
+/* The trace has a line that begins with @function's name, behind the one before, and names a place in this file. */
+static const char *find_frame(const char *text, const char *function, int line)
+{
+	char name[64], place[64];
+
+	snprintf(name, sizeof name, "  %s ", function);
+	const char *frame = strstr(text, name);
+	const char *end = frame ? strchr(frame, '\n') : NULL;
+
+	CHECK(frame && end);
+	snprintf(place, sizeof place, "crash_test.c:%d", line);
+	CHECK(!line || (strstr(frame, place) && strstr(frame, place) < end));
+	return end;
+}
+
+TEST(a_trace_names_functions_files_and_lines)
+{
+	struct far_slave *s = far_slave_process();
+
+	far_invoke(s, trace_outer, 8);
+	CHECK_FAILED(FAR_ECRASHED);
+	const char *p = print_error();
+
+	CHECK(strstr(p, far_error()->message) == p);
+	p = find_frame(p, "trace_inner", FIRST_LINE + 4);
+	p = find_frame(p, "trace_middle", FIRST_LINE + 10);
+	p = find_frame(p, "trace_outer", FIRST_LINE + 16);
+	p = find_frame(p, "far__replay", 0);
+	CHECK_STR(p, "\n");
+	CHECK_FAILED(FAR_ECRASHED);
+	CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
+}
+
+__attribute__((noinline)) static int call_in_place(int n)
+{
+	return far_invoke(far_slave_self(), trace_outer, n) + 1;
+}
+
+TEST(a_trace_goes_through_a_call_in_place)
+{
+	struct far_slave *s = far_slave_process();
+
+	far_wait(far_schedule(s, call_in_place, 8));
+	CHECK_FAILED(FAR_ECRASHED);
+	const char *p = print_error();
+
+	p = find_frame(p, "trace_outer", 0);
+	p = find_frame(p, "far__replay", 0);
+	p = find_frame(p, "far__capture", 0);
+	p = find_frame(p, "call_in_place", 0);
+	p = find_frame(p, "far__replay", 0);
+	CHECK_STR(p, "\n");
+	CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
+}
+
+TEST(a_trace_goes_through_a_module_without_symbols)
+{
+	struct far_slave *s = far_slave_process();
+	void *module = dlopen(STRIPPED_MODULE, RTLD_NOW);
+	void (*crash)(volatile int *) = (void (*)(volatile int *))(uintptr_t)dlsym(module, "stripped_crash");
+
+	far_invoke(s, crash, NULL);
+	CHECK_FAILED(FAR_ECRASHED);
+	const char *p = print_error();
+
+	CHECK_EQ(count_of(p, "stripped.so+0x"), 2);
+	CHECK_HAS(p, "stripped_crash");
+	CHECK_HAS(p, "far__replay");
+	CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
+}
+
+TEST(a_trace_of_a_stack_overflow_has_both_ends)
+{
+	struct far_slave *s = far_slave_process();
+
+	far_invoke(s, recurse_for_ever);
+	CHECK_FAILED(FAR_ECRASHED);
+	const char *p = print_error();
+
+	CHECK_HAS(p, "  recurse ");
+	CHECK_HAS(p, "more like it");
+	CHECK_HAS(p, "frames left out");
+	CHECK_HAS(p, "  recurse_for_ever ");
+	CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
+}
+
+TEST(an_error_can_be_printed_again_and_after_the_slave_was_closed)
+{
+	struct far_slave *s = far_slave_process(.name = "gone");
+	int slaves;
+
+	far_invoke(s, trace_outer, 8);
+	CHECK_FAILED(FAR_ECRASHED);
+	CHECK_HAS(print_error(), "trace_inner");
+	CHECK_HAS(print_error(), "trace_inner");
+	CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
+	CHECK_HAS(print_error(), "trace_inner");
+	CHECK_HAS(far_error()->message, "gone");
+	s = far_slave_process();
+	CHECK_FAILED(FAR_ECRASHED);
+	CHECK_HAS(print_error(), "trace_inner");
+	CHECK_EQ(far_invoke(s, add, 1, 2), 3);
+	CHECK_STR(print_error(), "");
+	CHECK_EQ(far_slave_close(s), 0);
+	AWAIT(5, (slaves = slave_processes()) <= 2);
+}
+
+TEST(printing_an_error_that_is_no_crash_prints_its_message)
+{
+	struct far_slave *s = far_slave_process();
+
+	CHECK_STR(print_error(), "");
+	far_invoke(s, raise_kill);
+	CHECK_FAILED(FAR_EKILLED);
+	CHECK_HAS(print_error(), "killed by SIGKILL");
+	CHECK_EQ(count_of(print_error(), "\n"), 1);
+	CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
+}
+
+TEST(printing_disturbs_no_error)
+{
+	struct far_slave *s = far_slave_process();
+
+	far_invoke(s, trace_outer, 8);
+	CHECK_FAILED(FAR_ECRASHED);
+	capture_begin();
+	print_error();
+	CHECK_FAILED(FAR_ECRASHED);
+	CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
+	CHECK_FAILED(FAR_ECRASHED);
+	CHECK_STR(capture_end(), "");
+}
+
+/* The reports of more crashes than are kept. */
+TEST(old_stacks_are_forgotten)
+{
+	struct far_slave *s = far_slave_process();
+
+	far_invoke(s, trace_outer, 8);
+	CHECK_FAILED(FAR_ECRASHED);
+	struct far_error old_error = *far_error();
+
+	for (int i = 0; i < 40; i++) {
+		struct far_slave *t = far_slave_process();
+
+		far_invoke(t, trace_outer, 8);
+		CHECK_FAILED(FAR_ECRASHED);
+		CHECK_EQ(far_slave_close(t), -EOWNERDEAD);
+		far_error();
+	}
+	far_slave_close(s);
+	far_error();
+	far__fail_with(&old_error);
+	CHECK_HAS(print_error(), "not kept any more");
+}
+
+/* In the slave: a report of its own making. */
+static void forge_report(unsigned seed)
+{
+	struct far__segment *segment = far__space_segment(far__self);
+	char *record = (char *)segment + FAR_CRASH_AT;
+	struct far__facts *f = (struct far__facts *)segment->crash;
+
+	srand(seed);
+	for (size_t i = 0; i < FAR_CRASH_SIZE; i++)
+		record[i] = (char)rand();
+	for (size_t i = 0; i < sizeof *f; i++)
+		((char *)f)[i] = (char)rand();
+	struct far__record *r = (struct far__record *)(void *)record;
+
+	if (seed % 2) {
+		/* Lengths that are right, of parts that are not. */
+		r->stack_at = (uintptr_t)&r & -16ul;
+		r->stack_length = 8000;
+		r->outer_length = seed % 3 ? 8000 : 0;
+		r->text_length = 100;
+		r->maps_length = 20000;
+		char *maps = record + sizeof *r + 8000 + r->outer_length + 104;
+		FILE *own = fopen("/proc/self/maps", "re");
+		char line[400];
+
+		for (size_t used = 0; fgets(line, sizeof line, own) && used < 15000; used += strlen(line) + 1)
+			sprintf(maps + used, "x%s", line);
+		fclose(own);
+		if (seed % 5)
+			r->reg[REG_RIP] = (uintptr_t)add;
+		r->reg[REG_RSP] = r->stack_at + 64;
+		r->reg[REG_RBP] = r->stack_at + 640;
+	}
+	f->how = FAR_BY_SIGNAL;
+	f->signal = SIGSEGV;
+	f->stage = seed % 7 ? FAR_CRASH_WHOLE : seed;
+	_exit(1);
+}
+
+TEST(a_forged_report_harms_nobody)
+{
+	for (unsigned seed = 1; seed <= 24; seed++) {
+		struct far_slave *s = far_slave_process();
+
+		far_invoke(s, forge_report, seed);
+		CHECK_DIED();
+		print_error();
+		for (const char *p = far_error()->message; *p; p++)
+			CHECK(*p >= ' ' && *p < 127);
+		CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
+		far_error();
+	}
 }
 
 static long core_limit(void)
