@@ -12,10 +12,14 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
+#include <ucontext.h>
+#include <unistd.h>
 
 #include "heap.h"
 #include "internal.h"
+#include "sys.h"
 
 enum { KEPT = 32 };
 
@@ -287,6 +291,49 @@ static void describe_address(const struct far__report *r, const struct far__slav
 	}
 }
 
+enum { ORDINARY, PRIVILEGED, VECTOR };
+
+/* What kind of instruction is at @pc: it is the same here, if it is common code. */
+static int instruction_at(uint64_t pc)
+{
+	unsigned char code[16] = { 0 }, *p = code;
+	struct iovec here = { code, sizeof code - 1 }, there = { (void *)(uintptr_t)pc, sizeof code - 1 };
+
+	if (!far__image_is_common((const void *)(uintptr_t)pc) || far__space_window((const void *)(uintptr_t)pc) >= 0 ||
+	    SYS(process_vm_readv, getpid(), &here, 1, &there, 1, 0) <= 0)
+		return ORDINARY;
+	/* Prefixes; then hlt, cli, sti, in, out and ins, outs; or the two-byte codes of movaps and its kin, and of the kernel's own. */
+	while (*p == 0x66 || *p == 0xf2 || *p == 0xf3 || (*p & 0xf0) == 0x40)
+		p++;
+	if (*p == 0xf4 || *p == 0xfa || *p == 0xfb || (*p & 0xf4) == 0xe4 || (*p & 0xfc) == 0x6c)
+		return PRIVILEGED;
+	if (*p == 0xc5 || *p == 0xc4 || *p == 0x62)
+		return VECTOR;
+	if (*p != 0x0f)
+		return ORDINARY;
+	if (p[1] == 0x28 || p[1] == 0x29 || p[1] == 0x2b || p[1] == 0xe7 || p[1] == 0x6f || p[1] == 0x7f ||
+	    (p[1] >= 0x51 && p[1] <= 0x76) || p[1] >= 0xd0)
+		return VECTOR;
+	return p[1] <= 0x01 || p[1] == 0x06 || p[1] == 0x08 || p[1] == 0x09 || (p[1] & 0xfc) == 0x20 || p[1] == 0x30 || p[1] == 0x32
+		? PRIVILEGED : ORDINARY;
+}
+
+/* The processor refuses an instruction, and does not say why: tell what can be told. */
+static const char *words_for_refusal(const struct far__report *r)
+{
+	bool odd = false;	/* an address outside of the 47 bits, in some register */
+	int kind = instruction_at(r->facts.pc);
+
+	for (int i = 0; i < REG_RIP && r->whole; i++)
+		odd |= !is_canonical(r->record.reg[i]);
+	if (kind == PRIVILEGED)
+		return "an instruction for the kernel alone";
+	if (kind == VECTOR && !odd)
+		return "using a vector that is not aligned";
+	return kind == VECTOR ? "using an address that cannot exist, or a vector that is not aligned"
+			      : "using an address that cannot exist";
+}
+
 static void describe_segv(const struct far__report *r, const struct far__slave *slave, char *to, size_t room)
 {
 	enum { GENERAL_PROTECTION = 13 };
@@ -295,12 +342,7 @@ static void describe_segv(const struct far__report *r, const struct far__slave *
 	char what[300];
 
 	if (f->access >> 32 == GENERAL_PROTECTION) {
-		bool odd = false;	/* an address outside of the 47 bits, in some register */
-
-		for (int i = 0; i < FAR_CRASH_REGISTERS - 6 && r->whole; i++)
-			odd |= !is_canonical(r->record.reg[i]);
-		snprintf(to, room, odd ? "using an address that cannot exist"
-				       : "using an address that cannot exist, a vector that is not aligned, or an instruction for the kernel alone");
+		snprintf(to, room, "%s", words_for_refusal(r));
 		return;
 	}
 	describe_address(r, slave, what, sizeof what);

@@ -170,8 +170,9 @@ static void put_candidates(struct trace *t)
 #define LIBDW(X) \
 	X(dwfl_begin) X(dwfl_end) X(dwfl_report_begin) X(dwfl_report_end) X(dwfl_report_elf) X(dwfl_attach_state) \
 	X(dwfl_getthread_frames) X(dwfl_frame_pc) X(dwfl_frame_reg) X(dwfl_thread_state_registers) \
-	X(dwfl_thread_state_register_pc) X(dwfl_addrmodule) X(dwfl_module_addrname) X(dwfl_module_getsrc) \
-	X(dwfl_lineinfo) X(dwfl_module_addrdie) X(dwfl_standard_find_debuginfo) X(dwfl_offline_section_address) \
+	X(dwfl_thread_state_register_pc) X(dwfl_addrmodule) X(dwfl_module_addrname) X(dwfl_module_addrdie) \
+	X(dwfl_module_nextcu) X(dwarf_haspc) X(dwarf_getsrc_die) X(dwarf_linesrc) X(dwarf_lineno) \
+	X(dwfl_standard_find_debuginfo) X(dwfl_offline_section_address) \
 	X(dwfl_build_id_find_elf) X(dwarf_getscopes) X(dwarf_tag) X(dwarf_diename) X(dwarf_attr_integrate) \
 	X(dwarf_formudata) X(dwarf_getsrcfiles) X(dwarf_filesrc)
 
@@ -271,12 +272,23 @@ static int attribute(Dwarf_Die *die, unsigned which)
 	return (int)value;
 }
 
-/* The functions that are inlined at @address, from the innermost out; the line where the last was called stays in *line. */
-static void put_inlined(struct trace *t, unsigned n, Dwfl_Module *mod, uint64_t address, const char **file, int *line)
+/* What was compiled together with the code at @address; its addresses count from *bias. NULL: no debug information. */
+static Dwarf_Die *unit_of(Dwfl_Module *mod, uint64_t address, Dwarf_Addr *bias)
 {
-	Dwarf_Addr bias;
-	Dwarf_Die *cu = dw.dwfl_module_addrdie(mod, address, &bias), *scopes = NULL;
-	int count = cu ? dw.dwarf_getscopes(cu, address - bias, &scopes) : 0;
+	Dwarf_Die *cu = dw.dwfl_module_addrdie(mod, address, bias);
+
+	/* That looks in a table which clang does not make. */
+	if (!cu)
+		while ((cu = dw.dwfl_module_nextcu(mod, cu, bias)) && dw.dwarf_haspc(cu, address - *bias) != 1)
+			;
+	return cu;
+}
+
+/* The functions that are inlined at @address, from the innermost out; the line where the last was called stays in *line. */
+static void put_inlined(struct trace *t, unsigned n, Dwarf_Die *cu, uint64_t address, const char **file, int *line)
+{
+	Dwarf_Die *scopes = NULL;
+	int count = dw.dwarf_getscopes(cu, address, &scopes);
 	Dwarf_Files *files;
 
 	for (int i = 0; i < count; i++) {
@@ -302,12 +314,14 @@ static void put_frame(struct trace *t, Dwfl *dwfl, unsigned n, bool sure, uint64
 {
 	Dwfl_Module *mod = dw.dwfl_addrmodule(dwfl, address);
 	const char *name = mod ? dw.dwfl_module_addrname(mod, address) : NULL;
-	Dwfl_Line *src = mod ? dw.dwfl_module_getsrc(mod, address) : NULL;
+	Dwarf_Addr bias = 0;
+	Dwarf_Die *cu = mod ? unit_of(mod, address, &bias) : NULL;
+	Dwarf_Line *src = cu ? dw.dwarf_getsrc_die(cu, address - bias) : NULL;
 	int line = 0;
-	const char *file = src ? dw.dwfl_lineinfo(src, NULL, &line, NULL, NULL, NULL) : NULL;
+	const char *file = src && !dw.dwarf_lineno(src, &line) ? dw.dwarf_linesrc(src, NULL, NULL) : NULL;
 
-	if (mod && sure)
-		put_inlined(t, n, mod, address, &file, &line);
+	if (cu && sure)
+		put_inlined(t, n, cu, address - bias, &file, &line);
 	put_function(t, n, sure, name ? name : "?");
 	if (file)
 		put_line(t, file, line);
