@@ -43,13 +43,18 @@ void far__member_give(unsigned number)
 	shm_store(&far__member(number)->state, FAR_FREE);
 }
 
-static void wake_all(unsigned number)
+static void wake_all(unsigned number, void (*wake)(struct far__park *))
 {
 	struct far__segment *segment = far__space_segment(number);
 
 	for (unsigned i = 0; i < FAR_LANES; i++)
-		far__park_wake(&segment->lane[i].producer);
-	far__park_wake(&segment->control);
+		wake(&segment->lane[i].producer);
+	wake(&segment->control);
+}
+
+static void wake_armed(struct far__park *park)
+{
+	far__park_wake(park);
 }
 
 void far__member_dead(unsigned number, uint32_t status)
@@ -59,7 +64,7 @@ void far__member_dead(unsigned number, uint32_t status)
 	shm_set(&m->status, status);
 	far__point("member.dead");
 	shm_store(&m->state, FAR_DEAD);
-	wake_all(number);
+	wake_all(number, far__park_wake_for_dead);
 }
 
 void far__member_crashed(unsigned number)
@@ -67,5 +72,5 @@ void far__member_crashed(unsigned number)
 	if (!shm_cas(&far__member(number)->state, FAR_ALIVE, FAR_CRASHED))
 		return;
 	far__point("member.crashed");
-	wake_all(number);
+	wake_all(number, wake_armed);
 }

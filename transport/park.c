@@ -319,6 +319,21 @@ void far__park_wake_slowly(struct far__park *park)
 	counters.wakes++;
 }
 
+void far__park_wake_for_dead(struct far__park *park)
+{
+	uint32_t armed;
+
+	do
+		armed = shm_load(&park->armed);
+	while (!shm_cas(&park->armed, armed, (armed & ~(uint32_t)FAR_ARMED) + FAR_WAKE_UP));
+	uint32_t bell = shm_peek(&park->bell);
+
+	if (bell)
+		far__bell_ring(bell);
+	SYS(futex, &park->armed, FUTEX_WAKE, INT_MAX);
+	counters.wakes++;
+}
+
 void far__park_thread_end(void)
 {
 	far__uring_thread_end();

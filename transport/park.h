@@ -42,7 +42,8 @@
  *
  * What a death leaves behind: a dead sleeper's park stays armed and costs its
  * wakers a vain wake-up. A waker that dies between W1 and W4 leaves a sleeper
- * asleep with something published: whoever reports the death wakes it.
+ * asleep with something published, and perhaps disarmed: whoever reports the death
+ * wakes it (far__park_wake_for_dead).
  *
  * Three ways to sleep (FARCALL_WAIT), alike but in cost; a process that has
  * nothing to watch uses the plain futex call unless one of them is forced:
@@ -108,6 +109,12 @@ bool far__park_sleep(struct far__park *park, bool (*ready)(void *), void *arg, u
 
 /* W3 again if need be, and W4. The caller has published. */
 void far__park_wake_slowly(struct far__park *park);
+
+/*
+ * Wake who sleeps in @park, armed or not: of a process that has died, which may have
+ * disarmed it and then not come to W4.
+ */
+void far__park_wake_for_dead(struct far__park *park);
 
 static inline void far__park_wake(struct far__park *park)
 {

@@ -313,6 +313,28 @@ CRIME heap_overflow(void)
 	free(q);
 }
 
+/* A chunk that says it is another arena's: free() looks for that arena. */
+CRIME overrun_into_a_chunk(void)
+{
+	char *p = malloc(5000), *q = malloc(5000);
+
+	*(size_t *)hide((uintptr_t)q - 8) |= 4;
+	free(q);
+	free(p);
+}
+
+static void handle_badly(int signal)
+{
+	sink = signal;
+	write_null();
+}
+
+CRIME crash_in_signal_handler(void)
+{
+	signal(SIGUSR1, handle_badly);
+	raise(SIGUSR1);
+}
+
 /* ----------------------------------------------------------------- endings */
 
 CRIME call_abort(void)
@@ -502,6 +524,7 @@ CRIME no_descriptors(void)
 CRIME close_all_and_crash(void)
 {
 	close_range(0, ~0u, 0);
+	usleep(30000);		/* until the master sleeps */
 	read_null_plus();
 }
 
@@ -555,6 +578,8 @@ static const struct crime {
 	X(invalid_free, CRASHED(SIGABRT), .words = "free(): invalid pointer"),
 	X(free_of_static, CRASHED(SIGABRT), .words = "free(): invalid"),
 	X(heap_overflow, CRASHED(SIGABRT), .words = "corrupted"),
+	X(overrun_into_a_chunk, CRASHED(SIGSEGV), .words = "reading "),
+	X(crash_in_signal_handler, CRASHED(SIGSEGV), .words = "writing NULL"),
 	X(call_abort, CRASHED(SIGABRT), .words = "abort() was called"),
 	X(fail_assertion, CRASHED(SIGABRT), .words = "the moon is full"),
 	X(raise_segv, CRASHED(SIGSEGV), .words = "it sent the signal to itself"),
@@ -892,7 +917,10 @@ TEST(a_slave_may_run_commands)
 
 static int close_all(void)
 {
-	return close_range(0, ~0u, 0);
+	int result = close_range(0, ~0u, 0);
+
+	usleep(30000);		/* until the master sleeps */
+	return result;
 }
 
 TEST(a_slave_that_closes_all_descriptors_serves_on_or_is_replaced)
@@ -1083,6 +1111,50 @@ TEST(printing_disturbs_no_error)
 	CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
 	CHECK_FAILED(FAR_ECRASHED);
 	CHECK_STR(capture_end(), "");
+}
+
+static _Atomic bool stopping;
+
+/* Stop every process of the family that is there to make a trace. */
+static void *stop_helpers(void *zygote)
+{
+	while (stopping) {
+		pid_t child[16];
+		int n = children_of((pid_t)(intptr_t)zygote, child, 16);
+
+		for (int i = 0; i < n && i < 16; i++) {
+			char path[64], name[32] = "";
+
+			snprintf(path, sizeof path, "/proc/%d/comm", (int)child[i]);
+			FILE *f = fopen(path, "re");
+
+			if (f && fgets(name, sizeof name, f) && !strcmp(name, "farcall-trace\n"))
+				kill(child[i], SIGSTOP);
+			if (f)
+				fclose(f);
+		}
+	}
+	return NULL;
+}
+
+TEST(a_trace_that_is_not_made_in_time_is_made_without_symbols)
+{
+	struct far_slave *s = far_slave_process();
+	pthread_t thread;
+
+	far_invoke(s, trace_outer, 8);
+	CHECK_FAILED(FAR_ECRASHED);
+	stopping = true;
+	pthread_create(&thread, NULL, stop_helpers, (void *)(intptr_t)zygote());
+	/* It may be faster than the one that stops it. */
+	for (int i = 0; i < 20; i++)
+		if (strstr(print_error(), "perhaps from"))
+			break;
+	stopping = false;
+	pthread_join(thread, NULL);
+	CHECK_FAILED(FAR_ECRASHED);
+	CHECK_HAS(print_error(), "trace_inner");
+	CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
 }
 
 /* The reports of more crashes than are kept. */
