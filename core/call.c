@@ -15,9 +15,9 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "crash.h"
 #include "heap.h"
 #include "internal.h"
 #include "mail.h"
@@ -474,41 +474,11 @@ void far__reply_of_dead(const struct far__slave *slave, struct far__message *rep
 {
 	const struct far__member *m = far__member(slave->number);
 
-	*reply = (struct far__message){ .info = far__reply_info(FAR_DIED, 0, 0) };
-	reply->word[0] = shm_load(&m->status);
-	reply->word[1] = !shm_load(&m->pid);
-	reply->word[2] = shm_load(&m->verdict);
-	if (slave->kind == FAR_PROCESS ? shm_load(&slave->segment->stop) == FAR_STOPPED && !reply->word[0]
+	far__death_words(reply, shm_load(&m->status), (enum far__verdict)shm_load(&m->verdict), shm_load(&m->pid));
+	reply->word[2] = far__report_take(slave, shm_load(&m->pid));
+	if (slave->kind == FAR_PROCESS ? shm_load(&slave->segment->stop) == FAR_STOPPED && !shm_load(&m->status)
 				       : shm_load(&slave->segment->stop))
 		reply->info = far__reply_info(FAR_NOT_RUN, 0, 0);
-}
-
-static void explain_death(struct far_error *e, const struct far__site *site, const char *name, int status,
-			  enum far__verdict verdict)
-{
-	if (verdict > FAR_BY_OTHERS && verdict <= FAR_BY_RESTART && WIFSIGNALED(status)) {
-		static const struct { int code; const char *words; } why[] = {
-			[FAR_BY_DEADLINE] = { FAR_EDEADLINE, "killed, for it ran a call whose deadline had passed" },
-			[FAR_BY_CANCEL] = { FAR_ECANCELLED, "killed, for it ran a call that was cancelled" },
-			[FAR_BY_RESTART] = { FAR_EDIED, "restarted" },
-		};
-
-		far__error_fill(e, why[verdict].code, EOWNERDEAD, site->function, site, "slave process \"%s\" was %s", name,
-				why[verdict].words);
-		e->signal = WTERMSIG(status);
-	} else if (WIFSIGNALED(status)) {
-		int signal = WTERMSIG(status);
-		const char *abbreviation = sigabbrev_np(signal);
-
-		far__error_fill(e, FAR_EDIED, EOWNERDEAD, site->function, site,
-				"slave process \"%s\" was killed by SIG%s (%s)", name,
-				abbreviation ? abbreviation : "?", strsignal(signal));
-		e->signal = signal;
-	} else {
-		far__error_fill(e, FAR_EDIED, EOWNERDEAD, site->function, site,
-				"slave process \"%s\" exited with status %d", name, WEXITSTATUS(status));
-		e->status = WEXITSTATUS(status);
-	}
 }
 
 #define LATE_IN_QUEUE "the deadline passed before the call was run: slave \"%s\" was busy"
@@ -535,8 +505,9 @@ void far__explain(struct far_error *e, const struct far__site *site, uintptr_t h
 		far__error_fill(e, FAR_ENOMEM, ENOMEM, site->function, site, "no memory to keep the result");
 		break;
 	case FAR_DIED:
-		if (!reply->word[1])
-			explain_death(e, site, name, (int)reply->word[0], (enum far__verdict)reply->word[2]);
+		if (reply->word[1])
+			far__explain_death(e, site, slave, (int)(uint32_t)reply->word[0],
+					   (enum far__verdict)(reply->word[0] >> 32), reply->word[2]);
 		else
 			far__error_fill(e, FAR_EDIED, EOWNERDEAD, site->function, site,
 					"the thread that ran it ended (pthread_exit?)");

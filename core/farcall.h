@@ -114,6 +114,7 @@ struct far_options {
 	unsigned process_limit;		/* processes of its user (see RLIMIT_NPROC) */
 	unsigned file_limit;		/* descriptors */
 	int nice;			/* added to its nice value */
+	int core_dumps;			/* 1: a slave process that crashes dumps core, if the limits allow; default: none does */
 };
 
 /*
@@ -124,7 +125,8 @@ struct far_options {
  *		failed, or the zygote has died
  *   FAR_ELIMIT	too many slaves, processes, threads or descriptors
  *   FAR_ENOMEM	no memory, or /dev/shm is full
- *   FAR_EDIED	.setup ended the new slave
+ *   FAR_ECRASHED, FAR_EEXITED, FAR_EKILLED, FAR_EDIED
+ *		.setup ended the new slave
  *   and what .setup raised with far_raise()
  *
  * Both wait until .setup has returned.
@@ -357,7 +359,7 @@ enum far_code {
 	FAR_EINIT,		/* far_init() came too late, failed, or its zygote died */
 	FAR_EFORKED,		/* called in a child made by fork() */
 	FAR_ECLOSED,		/* the slave is closed, NULL, or another process's */
-	FAR_EDIED,		/* the slave ended before the call did: signal, status */
+	FAR_EDIED,		/* the slave ended before the call did: its thread ended, it executed a program */
 	FAR_EFULL,		/* the queue is full, and .when_full = FAR_FAIL */
 	FAR_ENOMEM,		/* no memory of the kind the message names */
 	FAR_ELIMIT,		/* no more slaves, processes, threads or descriptors */
@@ -367,6 +369,10 @@ enum far_code {
 	FAR_ESYSTEM,		/* a system call failed: errnum, message */
 	FAR_EDEADLINE,		/* the call had no result before its deadline */
 	FAR_ECANCELLED,		/* the call was cancelled, or the one that made it was */
+	/* How else a slave process ended before the call did; far_died() is true of these and FAR_EDIED. */
+	FAR_ECRASHED,		/* by a fault of its own: .signal SIGSEGV, BUS, ILL, FPE, ABRT, TRAP or SYS, .address */
+	FAR_EEXITED,		/* by exit() or the like: .status */
+	FAR_EKILLED,		/* by another signal: .signal */
 };
 
 struct far_error {
@@ -374,11 +380,15 @@ struct far_error {
 	int errnum;		/* the errno behind it, or 0 */
 	int signal;		/* the signal that ended the slave, or 0 */
 	int status;		/* its exit status, if no signal did */
-	void *address;		/* the pointer in question, or NULL */
+	void *address;		/* the pointer in question, or that of a crash, or NULL */
 	const char *function;	/* the function called, or the one of farcall that failed */
 	const char *file;	/* where in the master, or NULL */
 	unsigned line;
 	char message[400];	/* all of it in words, one line */
+	/* Of a crash, besides: */
+	int signal_code;	/* the signal's si_code: see sigaction(2) */
+	void *pc;		/* the instruction that the slave was at */
+	uint64_t far__report;	/* what is known of it: see far_error_print() */
 };
 
 /*
@@ -390,6 +400,25 @@ struct far_error {
  * task, is printed to stderr; equal ones once, and then counted.
  */
 FAR_API const struct far_error *far_error(void);
+
+/*
+ * Print this thread's last failure for a person: the message and, if a slave
+ * process crashed, its stack at that moment, a line a frame: the function, file
+ * and line if there is debug information, else the module and the offset in it.
+ * Nothing if there is no failure.
+ *
+ * The stack is kept when the slave crashes, and read only here: in a slave process
+ * started for the purpose, so that a stack or a file that is broken harms nobody,
+ * within two seconds, by libdw.so.1 (elfutils) if the system has it. The stacks
+ * of the last 32 crashes are kept.
+ */
+FAR_API void far_error_print(FILE *stream);
+
+/* Whether an error (NULL: no) is that the slave ended before the call did, in any way. */
+static inline int far_died(const struct far_error *error)
+{
+	return error && (error->code == FAR_EDIED || (error->code >= FAR_ECRASHED && error->code <= FAR_EKILLED));
+}
 
 /*
  * Abandon the call that the calling function runs in: the master's far_invoke()

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "crash.h"
 #include "heap.h"
 #include "internal.h"
 #include "object.h"
@@ -26,6 +27,7 @@ static void in_forked_child(void)
 	far__thread.last_port = NULL;
 	far__thread.server = NULL;
 	far__error_forked();
+	far__reports_forked();
 	far__park_forked();
 	far__zygote_forked();
 	pthread_mutex_init(&lock, NULL);
@@ -61,6 +63,7 @@ static int start_family(void)
 	far__spin_init();
 	far__ports_init();
 	far__image_learn();
+	far__crash_prepare();
 	pthread_atfork(NULL, NULL, in_forked_child);
 	return 0;
 }

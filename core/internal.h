@@ -11,6 +11,9 @@
  *	port.c     a thread's way to a slave
  *	task.c     calls whose results come later
  *	zygote.c   the process that slave processes are forked from
+ *	crash.c    in a slave process that crashes: what it writes down, see crash.h
+ *	report.c   in its owner: that, copied and put into words
+ *	trace.c    far_error_print(): the stack of a slave that crashed
  *	memory.c   far_alloc() and its sisters
  *	error.c    this thread's last failure
  *	status.c   far_status()
@@ -39,6 +42,7 @@ enum far__state {
 	FAR_FREE,		/* nobody's; a process or the zygote takes it by compare-and-swap */
 	FAR_BEING_MADE,
 	FAR_ALIVE,
+	FAR_CRASHED,		/* as good as dead: its process is about to die, and its segment tells why */
 	FAR_DEAD,		/* .status tells how it ended; nothing more will be answered */
 };
 
@@ -97,6 +101,14 @@ static inline bool far__is_dead(unsigned number)
 	return shm_load(&far__member(number)->state) != FAR_ALIVE;
 }
 
+/* Its process is no more, either. */
+static inline bool far__is_gone(unsigned number)
+{
+	uint32_t state = shm_load(&far__member(number)->state);
+
+	return state != FAR_ALIVE && state != FAR_CRASHED;
+}
+
 /* Take a free number and the head of its segment, zeroed; 0 and -errno in *err if there is none. */
 unsigned far__member_take(uint32_t owner, int *err);
 
@@ -105,6 +117,12 @@ void far__member_give(unsigned number);
 
 /* It is dead: say so to all who wait for it. */
 void far__member_dead(unsigned number, uint32_t status);
+
+/* The same, said by itself from a signal handler: it will be dead at once. */
+void far__member_crashed(unsigned number);
+
+/* In a member's .status, beside what wait() gives: the process had executed another program. */
+#define FAR_STATUS_EXECUTED	(1u << 16)
 
 /* A slave's handle, in its present life. */
 static inline uintptr_t far__member_handle(unsigned number)
@@ -288,6 +306,14 @@ static inline uint32_t far__reply_info(enum far__outcome outcome, unsigned x87, 
 	return (uint32_t)outcome | x87 << 8 | (uint32_t)errnum << 16;
 }
 
+/* A reply that says FAR_DIED: @pid is that of a slave process, or 0 of a thread. Word 2 is for the report of its crash. */
+static inline void far__death_words(struct far__message *reply, uint32_t status, enum far__verdict verdict, uint32_t pid)
+{
+	*reply = (struct far__message){ .info = far__reply_info(FAR_DIED, 0, 0) };
+	reply->word[0] = status | (uint64_t)verdict << 32;
+	reply->word[1] = pid;
+}
+
 /* In far__buffer.use: where its copy lies, if not in the body of the slot. */
 enum { FAR_COPY_ON_HEAP = 0x80, FAR_COPY_PRIVATE = 0x40, FAR_PASSED_FD = 0x20 };	/* the last: .size is the descriptor there */
 
@@ -307,6 +333,16 @@ void far__explain(struct far_error *error, const struct far__site *site, uintptr
 
 /* No result in time, of a call that was running, or was not. */
 void far__fail_late(const struct far__site *site, uintptr_t handle, bool ran);
+
+/*
+ * What process @pid left in its slave's segment when it crashed, copied once: its
+ * number, or 0 if it left nothing. The segment is still there.
+ */
+uint64_t far__report_take(const struct far__slave *slave, uint32_t pid);
+
+/* Why a slave process is dead: its wait status, who killed it, and its report's number or 0. */
+void far__explain_death(struct far_error *error, const struct far__site *site, const struct far__slave *slave, int status,
+			enum far__verdict verdict, uint64_t report);
 
 /* What stands for the reply of a call that a dead slave did not answer. */
 void far__reply_of_dead(const struct far__slave *slave, struct far__message *reply);
@@ -469,10 +505,13 @@ static inline bool far__port_await(struct far__port *port, const struct far__rin
 static inline void far__port_reply(const struct far__port *port, const struct far__ring *ring, uint32_t position,
 				   bool few, struct far__message *reply)
 {
-	if (FAR_UNLIKELY(!far__ring_is_answered(ring, position)))
+	if (FAR_UNLIKELY(!far__ring_is_answered(ring, position))) {
 		far__reply_of_dead(port->slave, reply);
-	else
-		far__slot_read(far__ring_slot(ring, position), reply, few);
+		return;
+	}
+	far__slot_read(far__ring_slot(ring, position), reply, few);
+	if (FAR_UNLIKELY((reply->info & 0xff) == FAR_DIED))
+		reply->word[2] = far__report_take(port->slave, (uint32_t)reply->word[1]);
 }
 
 /*

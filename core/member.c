@@ -59,17 +59,37 @@ void far__member_give(unsigned number)
 	shm_store(&far__member(number)->state, FAR_FREE);
 }
 
-void far__member_dead(unsigned number, uint32_t status)
+static void wake_all(unsigned number, void (*wake)(struct far__park *))
 {
 	struct far__segment *segment = far__space_segment(number);
+
+	for (uint32_t lanes = (uint32_t)shm_load64(&segment->ready); lanes; lanes &= lanes - 1)
+		wake(&segment->lane[__builtin_ctz(lanes)].producer);
+	wake(&segment->control);
+}
+
+static void wake_armed(struct far__park *park)
+{
+	far__park_wake(park);
+}
+
+void far__member_dead(unsigned number, uint32_t status)
+{
 	struct far__member *m = far__member(number);
 
 	shm_set(&m->status, status);
 	far__point("member.dead");
 	shm_store(&m->state, FAR_DEAD);
-	/* The last that it did may have been to disarm one of these. */
-	for (unsigned i = 0; i < FAR_LANES; i++)
-		if (shm_load64(&segment->ready) & 1ull << i)
-			far__park_wake_for_dead(&segment->lane[i].producer);
-	far__park_wake_for_dead(&segment->control);
+	wake_all(number, far__park_wake_for_dead);
+}
+
+void far__member_crashed(unsigned number)
+{
+	struct far__member *m = far__member(number);
+
+	/* One that will be replaced is not dead: who waits for it goes on waiting. */
+	if (shm_load(&m->respawn) || !shm_cas(&m->state, FAR_ALIVE, FAR_CRASHED))
+		return;
+	far__point("member.crashed");
+	wake_all(number, wake_armed);
 }

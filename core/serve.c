@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "crash.h"
 #include "heap.h"
 #include "internal.h"
 #include "message.h"
@@ -225,27 +226,27 @@ static uint64_t data_size(void)
 	return (uint64_t)kib << 10;
 }
 
-/* A slave process is called and limited as its owner says, who wrote that before it made a lane. */
+/* A slave process does as its owner says, who wrote that before it made a lane: once in its life. */
 static void take_orders(const struct far__segment *segment)
 {
-	static bool done;
-	uint64_t name[2], most[FAR_LIMITS];
+	static bool taken;
+	uint64_t name[2], order[FAR_ORDERS];
 
-	if (done)
+	if (taken)
 		return;
-	done = true;
-
+	taken = true;
 	shm_copy_out(name, segment->name, 2);
 	prctl(PR_SET_NAME, name);
-	shm_copy_out(most, segment->limit, FAR_LIMITS);
-	setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
-	if (most[FAR_LIMIT_MEMORY])
-		limit(RLIMIT_DATA, data_size() + most[FAR_LIMIT_MEMORY]);
-	limit(RLIMIT_CPU, most[FAR_LIMIT_CPU]);
-	limit(RLIMIT_NPROC, most[FAR_LIMIT_PROCESSES]);
-	limit(RLIMIT_NOFILE, most[FAR_LIMIT_FILES]);
-	if (most[FAR_LIMIT_NICE] && nice((int)most[FAR_LIMIT_NICE]) < 0)
+	shm_copy_out(order, segment->order, FAR_ORDERS);
+	if (order[FAR_MEMORY_LIMIT])
+		limit(RLIMIT_DATA, data_size() + order[FAR_MEMORY_LIMIT]);
+	limit(RLIMIT_CPU, order[FAR_CPU_LIMIT]);
+	limit(RLIMIT_NPROC, order[FAR_PROCESS_LIMIT]);
+	limit(RLIMIT_NOFILE, order[FAR_FILE_LIMIT]);
+	if (order[FAR_NICE] && nice((int)order[FAR_NICE]) < 0)
 		errno = 0;	/* to be nicer is always allowed; otherwise it stays as it is */
+	if (order[FAR_CORE_DUMPS])
+		far__crash_dump_cores();
 }
 
 void far__server_set_up(struct far__server *server)

@@ -263,15 +263,15 @@ struct far_slave *far__slave_here(const struct far_options *o)
 static void give_orders(const struct far__slave *slave, const struct far_options *o)
 {
 	struct far__segment *segment = slave->segment;
-	uint64_t name[2], limit[FAR_LIMITS] = {
-		[FAR_LIMIT_MEMORY] = o->memory_limit, [FAR_LIMIT_CPU] = o->cpu_limit,
-		[FAR_LIMIT_PROCESSES] = o->process_limit, [FAR_LIMIT_FILES] = o->file_limit,
-		[FAR_LIMIT_NICE] = (uint64_t)o->nice,
+	uint64_t name[2], order[FAR_ORDERS] = {
+		[FAR_MEMORY_LIMIT] = o->memory_limit, [FAR_CPU_LIMIT] = o->cpu_limit,
+		[FAR_PROCESS_LIMIT] = o->process_limit, [FAR_FILE_LIMIT] = o->file_limit,
+		[FAR_NICE] = (uint64_t)o->nice, [FAR_CORE_DUMPS] = o->core_dumps != 0,
 	};
 
 	memcpy(name, slave->name, sizeof name);
 	shm_copy_in(segment->name, name, 2);
-	shm_copy_in(segment->limit, limit, FAR_LIMITS);
+	shm_copy_in(segment->order, order, FAR_ORDERS);
 	shm_store64(&segment->setup, (uintptr_t)o->setup);
 	shm_store64(&segment->setup_argument, (uintptr_t)o->setup_arg);
 	shm_store(&far__member(slave->number)->respawn, (uint32_t)o->respawn);
@@ -362,9 +362,9 @@ struct far_slave *far_slave_self(void)
 
 /* ------------------------------------------------------------- closing */
 
-static bool is_dead(void *arg)
+static bool is_gone(void *arg)
 {
-	return far__is_dead(*(const unsigned *)arg);
+	return far__is_gone(*(const unsigned *)arg);
 }
 
 static void say_stop(struct far__slave *slave)
@@ -383,15 +383,15 @@ static int too_slow(struct far__slave *slave, const char *what)
 static int close_process(struct far__slave *slave, uint64_t deadline)
 {
 	unsigned number = slave->number;
-	bool dead = far__is_dead(number);
+	bool gone = far__is_gone(number);
 	int result = 0;
 
-	if (!dead) {
+	if (!gone) {
 		say_stop(slave);
-		if (!far__park_sleep(&slave->segment->control, is_dead, &number, deadline)) {
+		if (!far__park_sleep(&slave->segment->control, is_gone, &number, deadline)) {
 			shm_store(&far__member(number)->respawn, 0);
 			far__zygote_kill(number);
-			far__park_sleep(&slave->segment->control, is_dead, &number, FAR_FOREVER);
+			far__park_sleep(&slave->segment->control, is_gone, &number, FAR_FOREVER);
 			result = too_slow(slave, "killed");
 		}
 	}
@@ -525,7 +525,7 @@ void far__slaves_gone(void)
 		const struct far__slave *slave = far__slave_by_number(n);
 
 		/* Those that are being closed have no handle any more, and need it most. */
-		if (slave && slave->kind == FAR_PROCESS && shm_load(&far__member(n)->owner) == far__self && !far__is_dead(n))
+		if (slave && slave->kind == FAR_PROCESS && shm_load(&far__member(n)->owner) == far__self && !far__is_gone(n))
 			far__member_dead(n, SIGKILL);
 	}
 }

@@ -820,8 +820,7 @@ static void *run_thread(void *arg)
 	struct start *start = arg;
 	struct far__running running;
 
-	start->reply.info = far__reply_info(FAR_DIED, 0, 0);
-	start->reply.word[1] = 1;
+	far__death_words(&start->reply, 0, FAR_BY_OTHERS, 0);
 	running.interrupt = &start->task->interrupt;
 	running.token = 1;
 	far__thread_known();

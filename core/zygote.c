@@ -9,7 +9,8 @@
  *	              is gone, or has executed another program; a child that it forks
  *	              closes its copy of that end
  *	a pidfd       of the master, for it may have made a child by clone(), unheard
- *	a signalfd    SIGCHLD: a slave has ended
+ *	a signalfd    SIGCHLD: a slave has ended; SIGIO: it has ended, or has executed
+ *	              another program
  *
  * Lives hang together like this: slaves are killed by the kernel when the zygote
  * ends (PR_SET_PDEATHSIG), the zygote ends when the master does, and it kills the
@@ -39,6 +40,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "crash.h"
 #include "heap.h"
 #include "internal.h"
 #include "sys.h"
@@ -67,9 +69,19 @@ static struct {
 	uint32_t vain[FAR_SLAVES_MAX];	/* incarnations in a row that took none */
 	uint64_t due[FAR_SLAVES_MAX];	/* when the next shall be started, or 0 */
 	bool restart[FAR_SLAVES_MAX];	/* it is being killed for that */
+	bool look;			/* for one that has executed another program ... */
+	uint64_t look_after;		/* ... when it is time for that again */
 } z;
 
 /* --------------------------------------------------- in a slave process */
+
+/* The function called pthread_exit(), or the thread was cancelled: without it the slave is of no use. */
+static void serving_thread_ends(void *unused)
+{
+	(void)unused;
+	far__crash_thread_ends();
+	exit(0);
+}
 
 /* AddressSanitizer, if the program has it, must know the stack that the slave moves to. */
 void __sanitizer_start_switch_fiber(void **save, const void *bottom, size_t size) __attribute__((weak));
@@ -86,28 +98,51 @@ static void serve(void *arg)
 	far__server_begin(&server, number, far__member_handle(number), true);
 	far__thread.server = &server;
 	far__slave_myself(&server);
+	pthread_cleanup_push(serving_thread_ends, NULL);
 	if (again)
 		far__server_set_up(&server);
 	far__server_loop(&server);
+	pthread_cleanup_pop(0);
 	shm_store(&server.segment->stop, FAR_STOPPED);
 	exit(0);
 }
 
-/* A stack in the slave's own window, so that its addresses tell whose they are: its lowest, and its size. */
+/*
+ * A stack in the slave's own window, so that its addresses tell whose they are: its
+ * lowest, and its size. Below its guard lies the stack for the crash handler.
+ */
 static char *make_stack(size_t *size)
 {
 	struct rlimit limit;
+	size_t below = far__crash_stack_size();
 
 	*size = STACK_SIZE;
 	if (getrlimit(RLIMIT_STACK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur > STACK_SIZE)
 		*size = limit.rlim_cur & -4096ul;
-	long p = SYS(mmap, 0, *size + GUARD_SIZE, PROT_READ | PROT_WRITE,
+	long p = SYS(mmap, 0, below + GUARD_SIZE + *size, PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
 
 	if (p < 0 && p > -4096)
 		return NULL;
-	SYS(mprotect, p, GUARD_SIZE, PROT_NONE);
-	return (char *)p + GUARD_SIZE;
+	SYS(mprotect, p + below, GUARD_SIZE, PROT_NONE);
+	return (char *)p + below + GUARD_SIZE;
+}
+
+/*
+ * Have the zygote get a SIGIO when this process executes another program: a pair
+ * of sockets that are closed then, each of which tells of the other's end.
+ */
+static void tell_of_exec(void)
+{
+	int end[2];
+
+	if (SYS(socketpair, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, end) < 0)
+		return;
+	for (int i = 0; i < 2; i++) {
+		end[i] = far__fd_above_stdio(end[i]);
+		SYS(fcntl, end[i], F_SETOWN, z.self);
+		SYS(fcntl, end[i], F_SETFL, O_ASYNC);
+	}
 }
 
 /* @again: it replaces an incarnation that has died. */
@@ -131,6 +166,8 @@ static _Noreturn void become_slave(unsigned number, unsigned window, bool again)
 
 	if (!stack)
 		_exit(1);
+	far__crash_listen(number, stack - GUARD_SIZE - far__crash_stack_size(), stack, stack + size);
+	tell_of_exec();
 	sigaction(SIGCHLD, &z.child, NULL);
 	sigprocmask(SIG_SETMASK, &z.mask, NULL);
 	if (__sanitizer_start_switch_fiber)
@@ -331,15 +368,13 @@ static uint32_t calls_taken(unsigned number)
 	return sum;
 }
 
-/* Answer calls from @first on, up to @end, that are not: they died with @status. */
+/* Answer calls from @first on, up to @end, that are not. */
 static void fail_calls(const struct far__lane *lane, const struct far__ring *ring, uint32_t first, uint32_t end,
-		       uint32_t status, uint32_t verdict)
+		       const struct far__message *death)
 {
-	struct far__message m = { .info = far__reply_info(FAR_DIED, 0, 0), .word = { status, 0, verdict } };
-
 	for (uint32_t p = first; p != end; p++)
 		if (far__ring_is_asked(ring, p))
-			far__lane_answer(lane, ring, p, &m);
+			far__lane_answer(lane, ring, p, death);
 }
 
 /* The next incarnation begins behind the calls that have been answered for it. */
@@ -360,16 +395,18 @@ static void skip_answered(const struct far__lane *lane)
 /* The calls that a dead incarnation was running fail, or with @all those that wait, too. */
 static void fail_running(unsigned number, uint32_t status, bool all)
 {
-	uint32_t verdict = shm_swap(&far__member(number)->verdict, FAR_BY_OTHERS);
+	struct far__member *m = far__member(number);
+	struct far__message death;
 	struct far__lane lane;
 
+	far__death_words(&death, status, (enum far__verdict)shm_swap(&m->verdict, FAR_BY_OTHERS), shm_load(&m->pid));
 	for (unsigned i = 0; next_lane(number, &i, &lane);) {
 		uint32_t taken = lane.call.position, size = lane.queue.mask + 1;
 
-		fail_calls(&lane, &lane.call, taken - 1, taken + all, status, verdict);
+		fail_calls(&lane, &lane.call, taken - 1, taken + all, &death);
 		if (lane.queue.slots)
 			fail_calls(&lane, &lane.queue, lane.queue.position - size, lane.queue.position + (all ? size : 0),
-				   status, verdict);
+				   &death);
 		if (all)
 			skip_answered(&lane);
 		/* Its last answer may have disarmed this, and woken nobody. */
@@ -438,6 +475,40 @@ static void restart_wanted(void)
 				replace_or_end(number, shm_load(&far__member(number)->status));
 		}
 	}
+}
+
+/* Whether a process has executed a program since it was forked. Of a zombie the kernel knows it too. */
+static bool has_executed(pid_t pid)
+{
+	enum { NOT_EXECUTED = 0x40 };	/* PF_FORKNOEXEC among the flags */
+	char path[32], text[512];
+	unsigned flags = NOT_EXECUTED;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	int fd = (int)SYS(openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+	long n = fd < 0 ? -1 : SYS(read, fd, text, sizeof text - 1);
+
+	SYS(close, fd);
+	if (n <= 0)
+		return false;
+	text[n] = 0;
+	char *end = strrchr(text, ')');	/* of its name */
+
+	return end && sscanf(end + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) == 1 && !(flags & NOT_EXECUTED);
+}
+
+/* Somebody may have executed a program. Look at all, but spend a small part of the time on it. */
+static void look_for_executed(void)
+{
+	uint64_t start = far__now();
+
+	for (unsigned n = 1; n <= z.highest; n++) {
+		if (!z.pid[n] || shm_load(&far__member(n)->owner) == FAR_NOBODY || !has_executed(z.pid[n]))
+			continue;
+		kill_number(n);		/* reap() finds out why */
+	}
+	z.look_after = far__now() + 10 * (far__now() - start) + 1000000;
+	z.look = false;
 }
 
 static void bury(unsigned number, int status)
@@ -532,18 +603,27 @@ static void check_deadlines(void)
 		far__zygote_watch(next);
 }
 
-static void reap(void)
+static void take_signals(void)
 {
 	struct signalfd_siginfo info;
-	int status;
-	pid_t pid;
 
 	while (SYS(read, z.signals, &info, sizeof info) > 0)
-		;
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		z.look |= info.ssi_signo == SIGIO;
+}
+
+static void reap(void)
+{
+	siginfo_t info;
+
+	while (info.si_pid = 0, waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid) {
+		int executed = has_executed(info.si_pid) ? FAR_STATUS_EXECUTED : 0, status;
+
+		if (waitpid(info.si_pid, &status, 0) != info.si_pid)
+			continue;
 		for (unsigned n = 1; n <= z.highest; n++)
-			if (z.pid[n] == pid)
-				bury(n, status);
+			if (z.pid[n] == info.si_pid)
+				bury(n, status | executed);
+	}
 }
 
 static _Noreturn void end_family(void)
@@ -575,10 +655,12 @@ static _Noreturn void zygote_loop(void)
 		}
 		/* Who waits is served at once; the stock is filled up when nobody has asked for a while. */
 		refill(0);
-		uint64_t left = watch && (!low || watch - now < PAUSE) ? watch - now : low ? PAUSE : FAR_FOREVER;
+		uint64_t left = watch && (!(low || z.look) || watch - now < PAUSE) ? watch - now : low || z.look ? PAUSE : FAR_FOREVER;
 		struct timespec pause = { (time_t)(left / 1000000000), (long)(left % 1000000000) };
 		long n = SYS(ppoll, p, 4, left == FAR_FOREVER ? NULL : &pause, NULL, 0);
 
+		if (z.look && far__now() >= z.look_after)
+			look_for_executed();
 		if (n == 0) {
 			if (low && left == PAUSE) {
 				refill(shm_load(&family->spares));
@@ -597,6 +679,7 @@ static _Noreturn void zygote_loop(void)
 			low = true;
 		}
 		if (p[3].revents) {
+			take_signals();
 			reap();
 			low = true;
 		}
@@ -647,11 +730,13 @@ static _Noreturn void zygote(pid_t master, const sigset_t *mask)
 	sigaction(SIGCHLD, &(struct sigaction){ .sa_handler = SIG_DFL }, &z.child);
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
+	sigaddset(&child, SIGIO);
 	/* The kernel's set is its first word. */
 	z.signals = far__fd_above_stdio((int)SYS(signalfd4, -1, &child, sizeof(long), SFD_CLOEXEC | SFD_NONBLOCK));
 	if (z.signals < 0)
 		report(z.signals);
 	leave_a_will();
+	far__crash_handle();
 	report(0);
 	far__space_seal();
 	zygote_loop();

@@ -538,6 +538,22 @@ size_t far__heap_size(const void *block)
 	return KIND(s) == LARGE ? VALUE(s) * UNIT : class_size[VALUE(s)];
 }
 
+bool far__heap_holds(const void *p)
+{
+	size_t offset = (size_t)((const char *)p - unit0);
+
+	if (!far__space_in_heap(p) || (const char *)p < unit0 || offset / UNIT >= shm_load(&head->top))
+		return false;
+	uint32_t unit = (uint32_t)(offset / UNIT);
+	uint64_t s = shm_load64(&state[unit]);
+
+	if (KIND(s) != SMALL)
+		return KIND(s) == LARGE || KIND(s) == TAIL;
+	unsigned block = (unsigned)(offset % UNIT / class_size[VALUE(s)]);
+
+	return block < blocks_of(VALUE(s)) && shm_load64(&map[unit][block / 64]) >> block % 64 & 1;
+}
+
 int far__heap_free(void *block)
 {
 	uint32_t unit;

@@ -27,6 +27,9 @@ void *far__heap_alloc(size_t size, bool zero, int *err);
 /* Usable bytes of the block that begins at @block, or 0 if none does. */
 size_t far__heap_size(const void *block);
 
+/* Whether @p points into a block. For messages: the answer may be old by the time it is given. */
+bool far__heap_holds(const void *p);
+
 /* 0, or -EINVAL if no block begins there, or it was freed before. Lock-free. */
 int far__heap_free(void *block);
 

@@ -168,7 +168,17 @@ void far__bell_ring(uint32_t bell)
 	unsigned length = far__bell_address(bell, &a);
 
 	/* A full queue has woken it already; a missing one is a dead process. */
-	SYS(sendto, sender, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL, &a, length);
+	long result = SYS(sendto, sender, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL, &a, length);
+
+	if (result >= 0 || result == -EAGAIN || result == -ECONNREFUSED)
+		return;
+	/* A function has closed all descriptors, and ours may be another by now. */
+	int fd = datagram_socket();
+
+	if (fd >= 0) {
+		SYS(sendto, fd, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL, &a, length);
+		SYS(close, fd);
+	}
 }
 
 void far__bell_forked(void)

@@ -18,6 +18,7 @@
  *	segment, 32 MiB of addresses, few of them backed by pages
  *	+0        struct far__segment, with the call slots   4 KiB
  *	+4 KiB    the call slots' bodies
+ *	+64 KiB   128 KiB for what the slave leaves if it crashes (core/crash.h)
  *	+2 MiB    lane 0's queue: slots       64 bytes each, up to 4,096
  *	          + 256 KiB: bodies           448 bytes each, the rest of a message
  *	                                      that its slot cannot hold
@@ -56,6 +57,7 @@ enum {
 	FAR_QUEUE_MAX = 4096,
 	FAR_SLOT_WORDS = 7,
 	FAR_BODY_WORDS = 56,
+	FAR_CRASH_WORDS = 16,
 };
 
 enum { FAR_CALL, FAR_QUEUE, FAR_RINGS };	/* the rings of a lane */
@@ -89,8 +91,8 @@ struct far__lane_head {
 /* What segment->stop may be. */
 enum { FAR_STOP = 1, FAR_STOPPED };	/* the slave shall end; it did, with nothing queued */
 
-/* What a slave process may be limited in: bytes, seconds, numbers, and a nice value. */
-enum { FAR_LIMIT_MEMORY, FAR_LIMIT_CPU, FAR_LIMIT_PROCESSES, FAR_LIMIT_FILES, FAR_LIMIT_NICE, FAR_LIMITS };
+/* What a slave process is told: limits in bytes, seconds, numbers; a nice value; whether to dump cores. */
+enum { FAR_MEMORY_LIMIT, FAR_CPU_LIMIT, FAR_PROCESS_LIMIT, FAR_FILE_LIMIT, FAR_NICE, FAR_CORE_DUMPS, FAR_ORDERS };
 
 /* The segment's head. Each group of words that one side writes has its own cache lines. */
 struct far__segment {
@@ -115,11 +117,12 @@ struct far__segment {
 	uint32_t taken[FAR_LANES][FAR_RINGS];	/* the next position that it will take */
 	uint64_t asleep;		/* the address of the park in which it sleeps within a call, or 0 */
 	uint64_t deadline;		/* of the calls that it runs, the earliest, or 0 */
+	uint64_t crash[FAR_CRASH_WORDS];	/* when it crashes */
 
 	/* written by the owner, before it makes a lane */
 	_Alignas(64) uint64_t setup;	/* a function that each new incarnation calls first, or 0 */
 	uint64_t setup_argument;
-	uint64_t limit[FAR_LIMITS];	/* what each incarnation may use, or 0 */
+	uint64_t order[FAR_ORDERS];	/* what each incarnation may use or shall do, or 0 */
 };
 
 _Static_assert(offsetof(struct far__segment, ready) == 64, "the slave's words have a line of their own");

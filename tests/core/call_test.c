@@ -475,12 +475,12 @@ TEST(a_noreturn_function_that_ends_the_slave_comes_back_here)
 	struct far_slave *s = far_slave_process();
 
 	far_invoke(s, never_returns, 5);
-	CHECK_FAILED(FAR_EDIED);
+	CHECK_DIED();
 	CHECK_EQ(far_error()->status, 5);
 	CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
 	s = far_slave_process();
 	far_wait(far_schedule(s, exit, 6));
-	CHECK_FAILED(FAR_EDIED);
+	CHECK_DIED();
 	CHECK_EQ(far_error()->status, 6);
 	CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
 	s = far_slave_process();
@@ -513,9 +513,9 @@ TEST_BOTH(a_function_that_ends_its_thread_ends_the_slave)
 	struct far_slave *s = START();
 
 	far_invoke(s, pthread_exit, NULL);
-	CHECK_FAILED(FAR_EDIED);
+	CHECK_DIED();
 	CHECK_EQ(far_invoke(s, add, 1, 2), 0);
-	CHECK_FAILED(FAR_EDIED);
+	CHECK_DIED();
 	far_slave_close(s);
 }
 
@@ -704,7 +704,7 @@ PLAIN(what_a_slave_printed_before_it_exits_is_out_once)
 
 	printf("mine ");	/* not the slave's to flush */
 	far_invoke(s, say_and_leave, "last ");
-	CHECK_FAILED(FAR_EDIED);
+	CHECK_DIED();
 	far_slave_close(s);
 	CHECK(pread(file, text, sizeof text - 1, 0) >= 0);
 	CHECK_STR(text, "last ");

@@ -113,6 +113,12 @@ static void fail_at(const char *file, int line, const char *format, ...)
 		fail_at(__FILE__, __LINE__, "far_error() is not %s", #code_); \
 } while (0)
 
+/* The last call's slave ended, in whatever way. */
+#define CHECK_DIED() do { \
+	if (!far_died(far_error())) \
+		fail_at(__FILE__, __LINE__, "far_error() is not that the slave died"); \
+} while (0)
+
 static inline double seconds(void)
 {
 	struct timespec t;

@@ -365,7 +365,7 @@ TEST(a_death_tells_signal_or_status)
 		struct far_slave *s = far_slave_process(.name = "mortal");
 
 		far_invoke(s, die_by, how[i]);
-		CHECK_FAILED(FAR_EDIED);
+		CHECK_DIED();
 		CHECK_EQ(far_error()->signal, how[i]);
 		CHECK_EQ(far_error()->status, 0);
 		CHECK_HAS(far_error()->message, "mortal");
@@ -375,13 +375,13 @@ TEST(a_death_tells_signal_or_status)
 	struct far_slave *s = far_slave_process();
 
 	far_invoke(s, leave, 3);
-	CHECK_FAILED(FAR_EDIED);
+	CHECK_DIED();
 	CHECK_EQ(far_error()->signal, 0);
 	CHECK_EQ(far_error()->status, 3);
 	CHECK_HAS(far_error()->message, "status 3");
 	s = far_slave_process();
 	far_invoke(s, read_wild);
-	CHECK_FAILED(FAR_EDIED);
+	CHECK_DIED();
 	CHECK_EQ(far_error()->signal, SIGSEGV);
 }
 
@@ -394,10 +394,10 @@ TEST(calls_to_a_dead_slave_fail_at_once)
 
 	for (int i = 0; i < 100; i++) {
 		CHECK_EQ(far_invoke(s, add, 1, 2), 0);
-		CHECK_FAILED(FAR_EDIED);
+		CHECK_DIED();
 		CHECK_EQ(far_error()->signal, SIGKILL);
 		far_wait(far_schedule(s, add, 1, 2));
-		CHECK_FAILED(FAR_EDIED);
+		CHECK_DIED();
 	}
 	CHECK(seconds() - start < 1);
 	CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
@@ -418,7 +418,7 @@ TEST(a_caller_that_waits_hears_of_the_death)
 
 		pthread_create(&thread, NULL, kill_later, (void *)(intptr_t)far_slave_pid(s));
 		CHECK(far_invoke(s, sleep_long) == 0);
-		CHECK_FAILED(FAR_EDIED);
+		CHECK_DIED();
 		CHECK_EQ(far_error()->signal, SIGKILL);
 		pthread_join(thread, NULL);
 		CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
@@ -445,7 +445,7 @@ TEST(a_slave_that_dies_while_it_wakes_its_caller_does_not_leave_it_asleep)
 		struct far_slave *s = far_slave_process();
 
 		far_invoke(s, die_before_waking);
-		CHECK_FAILED(FAR_EDIED);
+		CHECK_FAILED(FAR_EKILLED);
 		CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
 	}
 }
@@ -459,7 +459,7 @@ TEST(an_idle_slave_that_was_killed_is_found_dead)
 	kill(pid, SIGKILL);
 	AWAIT(5, !lives(pid));
 	CHECK_EQ(far_invoke(s, add, 1, 2), 0);
-	CHECK_FAILED(FAR_EDIED);
+	CHECK_DIED();
 	CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
 }
 

@@ -137,7 +137,7 @@ TEST(the_programs_wait_never_sees_our_processes)
 	CHECK_EQ(waitpid(-1, &status, WNOHANG), -1);
 	CHECK_EQ(waitid(P_ALL, 0, &info, WEXITED | WNOHANG), -1);
 	far_invoke(s, raise, SIGKILL);
-	CHECK_FAILED(FAR_EDIED);
+	CHECK_DIED();
 	CHECK_EQ(far_slave_close(t), 0);
 	CHECK_EQ(wait(&status), -1);
 	CHECK_EQ(errno, ECHILD);
@@ -164,7 +164,7 @@ static void check_deaths(void)
 
 		CHECK_EQ(far_invoke(s, add, 1, 2), 3);
 		far_invoke(s, raise, SIGKILL);
-		CHECK_FAILED(FAR_EDIED);
+		CHECK_DIED();
 		CHECK_EQ(far_error()->signal, SIGKILL);
 		CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
 		check_works();
@@ -665,7 +665,7 @@ static void check_without_zygote(struct far_slave *s)
 	double start = seconds();
 
 	CHECK_EQ(far_invoke(s, add, 1, 2), 0);
-	CHECK_FAILED(FAR_EDIED);
+	CHECK_DIED();
 	CHECK(seconds() - start < 1);
 	CHECK(!far_slave_process());
 	CHECK_FAILED(FAR_EINIT);
@@ -704,7 +704,7 @@ TEST(a_caller_that_waits_hears_of_the_zygotes_death)
 	double start = seconds();
 
 	far_invoke(s, wait_for_gate, shared_gate());
-	CHECK_FAILED(FAR_EDIED);
+	CHECK_DIED();
 	CHECK(seconds() - start < 2);
 	pthread_join(thread, NULL);
 	check_without_zygote(s);
@@ -715,7 +715,7 @@ static void *wait_for_task(void *task)
 	far_task(void) *t = task;
 
 	far_wait(*t);
-	CHECK_FAILED(FAR_EDIED);
+	CHECK_DIED();
 	return NULL;
 }
 
@@ -772,7 +772,7 @@ TEST(no_slave_is_started_when_the_zygote_has_just_died)
 		if (s)
 			far_invoke(s, wait_for_gate, shared_gate());
 		CHECK(far_error());
-		CHECK(far_error()->code == FAR_EDIED || far_error()->code == FAR_EINIT);
+		CHECK(far_died(far_error()) || far_error()->code == FAR_EINIT);
 		far_slave_close(s);
 		far_error();
 		CHECK(seconds() - start < 2);
@@ -787,7 +787,7 @@ TEST(a_dead_zygote_is_no_child_to_wait_for)
 
 	kill(zygote(), SIGKILL);
 	far_invoke(s, wait_for_gate, shared_gate());
-	CHECK_FAILED(FAR_EDIED);
+	CHECK_DIED();
 	CHECK_EQ(wait(NULL), -1);
 	CHECK_EQ(errno, ECHILD);
 }

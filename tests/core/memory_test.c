@@ -357,7 +357,7 @@ TEST(far_out_copies_nothing_when_the_call_failed)
 		CHECK_FAILED(5);
 		CHECK_EQ(sum_of(p, sizes[i]), sum);
 		far_invoke(s, write_and_die, far_out(p, sizes[i]), sizes[i]);
-		CHECK_FAILED(FAR_EDIED);
+		CHECK_DIED();
 		CHECK_EQ(sum_of(p, sizes[i]), sum);
 		CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
 		free(p);
@@ -659,7 +659,7 @@ TEST(far_remote_passes_anything)
 	CHECK_EQ(far_invoke(s, is_three, far_remote((void *)p)), 0);
 	CHECK_OK();
 	far_invoke(s, first_int, far_remote(p));
-	CHECK_FAILED(FAR_EDIED);
+	CHECK_DIED();
 	CHECK_EQ(far_error()->signal, SIGSEGV);
 	CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
 }
@@ -736,7 +736,7 @@ TEST_BOTH(a_bad_descriptor_is_told_after_another_error)
 	struct far_slave *dead = far_slave_process(), *s = START();
 
 	far_invoke(dead, raise, SIGKILL);
-	CHECK_FAILED(FAR_EDIED);
+	CHECK_DIED();
 	CHECK_EQ(far_invoke(s, read_first, far_fd(-1)), 0);
 	CHECK_FAILED(FAR_EINVAL);
 	CHECK_EQ(far_slave_close(s), 0);
@@ -750,7 +750,7 @@ TEST(a_descriptor_for_no_slave_is_an_error)
 
 	far_invoke(s, raise, SIGKILL);
 	CHECK_EQ(far_invoke(s, read_first, far_fd(0)), 0);
-	CHECK_FAILED(FAR_EDIED);
+	CHECK_DIED();
 }
 
 TEST_BOTH(two_hundred_descriptors_leave_nothing_behind)

@@ -164,7 +164,7 @@ TEST(setup_that_crashes_leaves_no_slave)
 	int fds = fds_in_use();
 
 	CHECK(!far_slave_process(.setup = crash_in_setup));
-	CHECK_FAILED(FAR_EDIED);
+	CHECK_DIED();
 	CHECK_EQ(far_error()->signal, SIGSEGV);
 	check_no_slaves(fds);
 }
@@ -181,7 +181,7 @@ TEST(setup_that_exits_leaves_no_slave)
 
 	for (*status = 0; *status < 2; ++*status) {
 		CHECK(!far_slave_process(.setup = exit_in_setup, .setup_arg = status));
-		CHECK_FAILED(FAR_EDIED);
+		CHECK_DIED();
 		CHECK_EQ(far_error()->status, *status);
 	}
 	check_no_slaves(fds);
@@ -197,7 +197,7 @@ TEST_BOTH(setup_that_ends_its_thread_leaves_no_slave)
 	int fds = fds_in_use();
 
 	CHECK(!START(.setup = end_thread_in_setup));
-	CHECK_FAILED(FAR_EDIED);
+	CHECK_DIED();
 	check_no_slaves(fds);
 }
 
@@ -344,7 +344,7 @@ TEST(a_busy_process_is_killed_after_close_ms)
 	CHECK_EQ(far_wait(done), 3);
 	CHECK_OK();
 	far_wait(hung);
-	CHECK_FAILED(FAR_EDIED);
+	CHECK_DIED();
 	CHECK_EQ(far_wait(queued), 0);
 	CHECK(far_error());
 	CHECK_EQ(far_slave_close(s), -EINVAL);
@@ -394,9 +394,9 @@ TEST(closing_a_dead_slave_says_so_and_frees_it)
 			far_invoke(s, die_by, SIGKILL);
 		else
 			far_invoke(s, leave, how);
-		CHECK_FAILED(FAR_EDIED);
+		CHECK_DIED();
 		CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
-		CHECK_FAILED(FAR_EDIED);
+		CHECK_DIED();
 		CHECK_EQ(far_slave_close(s), -EINVAL);
 	}
 	check_no_slaves(fds);
@@ -415,9 +415,9 @@ TEST(a_slave_that_exits_in_a_queued_call_is_not_closed_well)
 		open_gate(gate);
 		CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
 		far_wait(last);
-		CHECK_FAILED(FAR_EDIED);
+		CHECK_DIED();
 		CHECK_EQ(far_wait(behind), 0);
-		CHECK_FAILED(FAR_EDIED);
+		CHECK_DIED();
 	}
 }
 
@@ -825,7 +825,7 @@ TEST(a_slave_hears_of_the_death_of_its_slave)
 {
 	struct far_slave *s = far_slave_process();
 
-	CHECK_EQ(far_invoke(s, call_dying_slave), FAR_EDIED);
+	CHECK_EQ(far_invoke(s, call_dying_slave), FAR_EKILLED);
 	CHECK_EQ(far_slave_close(s), 0);
 }
 

@@ -348,10 +348,10 @@ TEST(done_tasks_of_a_dead_slave_have_their_results)
 			CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
 		CHECK_EQ(far_wait_for(behind, -1), 0);
 		CHECK_EQ(far_wait(behind), 0);
-		CHECK_FAILED(FAR_EDIED);
+		CHECK_DIED();
 		CHECK_EQ(far_error()->signal, SIGKILL);
 		far_wait(last);
-		CHECK_FAILED(FAR_EDIED);
+		CHECK_DIED();
 		for (int i = 0; i < 20; i++)
 			CHECK_EQ(far_wait(t[i]), 2 * i);
 		CHECK_OK();
@@ -366,7 +366,7 @@ static void *wait_for_hung(void *task)
 	far_task(void) *t = task;
 
 	far_wait(*t);
-	CHECK_FAILED(FAR_EDIED);
+	CHECK_DIED();
 	return NULL;
 }
 
@@ -465,7 +465,7 @@ TEST(a_call_in_a_thread_of_its_own_may_raise)
 TEST(a_call_in_a_thread_of_its_own_may_end_the_thread)
 {
 	far_wait(far_thread(pthread_exit, NULL));
-	CHECK_FAILED(FAR_EDIED);
+	CHECK_DIED();
 }
 
 TEST(a_call_in_a_thread_of_its_own_takes_pointers_as_they_are)

@@ -98,7 +98,7 @@ static inline unsigned begin(int argc, char **argv, unsigned seconds)
 /* Whether a call failed because its slave ended. */
 static inline bool is_death(int code)
 {
-	return code == FAR_EDIED;
+	return code == FAR_EKILLED;
 }
 
 static inline unsigned count_fds(void)

@@ -145,7 +145,7 @@ static const char *failure(void)
 	static char text[sizeof ((struct far_error *)0)->message];
 	const struct far_error *error = far_error();
 
-	if (error->code != FAR_EDIED)
+	if (!far_died(error))
 		snprintf(text, sizeof text, "%s", error->message);
 	else if (error->signal)
 		snprintf(text, sizeof text, "slave died, SIG%s", sigabbrev_np(error->signal));
@@ -286,7 +286,7 @@ static void give(struct worker *w, struct picture *p)
 	if (task) {
 		w->flight[w->flying].task = task;
 		w->flight[w->flying++].picture = p;
-	} else if (far_error()->code != FAR_EDIED) {
+	} else if (!far_died(far_error())) {
 		fail(p);
 	} else {
 		make_ready(p);		/* no fault of this picture's */
@@ -319,7 +319,7 @@ static void collect(struct worker *w)
 		advance(p);
 		return;
 	}
-	bool died = error->code == FAR_EDIED;
+	bool died = far_died(error);
 	fail(p);
 	if (!died)
 		return;

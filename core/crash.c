@@ -1,0 +1,388 @@
+/*
+ * In a slave process that crashes: write down what there is to know, tell those
+ * who wait, and die of the same signal.
+ *
+ * A handler may interrupt anything, malloc() with its lock held too. So it calls
+ * nothing but system calls, reads what may be broken by process_vm_readv(), and
+ * finds no symbols: the master has that done elsewhere (trace.c).
+ *
+ * The master hears of the crash from the handler, before the kernel takes the
+ * slave's memory apart, which takes milliseconds when there is much. From then on
+ * it may reuse what the slave's calls were given. So if the slave has other
+ * threads, which run on until its death, nothing is said before that.
+ */
+#include "crash.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "internal.h"
+#include "sys.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+#define PAGE		4096ul
+#define ALIGN8(n)	(((n) + 7) & ~7ul)
+
+_Static_assert((int)FAR_CRASH_REGISTERS == (int)NGREG, "the general registers are copied whole");
+
+/* The limits of signals name SIGXCPU and SIGXFSZ in the wait status: nothing to add. */
+static const int crashes[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS };
+
+/* glibc's last words. Nobody but glibc may use them, and it has them for debuggers. */
+struct abort_message {
+	unsigned int size;
+	char text[];
+};
+static struct abort_message **abort_message;
+static size_t least_stack = 16384;
+static struct rlimit cores;
+
+/* This slave process. */
+static struct {
+	pid_t pid;
+	unsigned number;
+	struct far__segment *segment;
+	uintptr_t stack_low, stack_high;
+	_Atomic pid_t crashing;		/* the thread that is in the handler */
+} me;
+
+void far__crash_prepare(void)
+{
+	unsigned long frame = getauxval(AT_MINSIGSTKSZ);	/* what the kernel pushes: AVX-512 and AMX are large */
+
+	abort_message = (struct abort_message **)dlvsym(RTLD_DEFAULT, "__abort_msg", "GLIBC_PRIVATE");
+	least_stack = ((frame > 2048 ? frame : 2048) + 16384 + PAGE - 1) & -PAGE;
+}
+
+/* ------------------------------------------------------------- the record */
+
+/* Where the record grows: what is behind @committed has no pages yet. */
+struct writer {
+	char *base;
+	size_t used, committed;
+	bool full;
+};
+
+/* Room for @length bytes more; NULL if there is no memory. */
+static char *room(struct writer *w, size_t length)
+{
+	size_t end = w->used + ALIGN8(length);
+
+	if (w->full || end > FAR_CRASH_SIZE)
+		return NULL;
+	if (end > w->committed) {
+		size_t more = (end - w->committed + PAGE - 1) & -PAGE;
+
+		/* By address: descriptors may be closed, or others by now. A file system that is full is no signal so. */
+		if (SYS(madvise, w->base + w->committed, more, MADV_POPULATE_WRITE)) {
+			w->full = true;
+			return NULL;
+		}
+		w->committed += more;
+	}
+	return w->base + w->used;
+}
+
+/* Copy what may not be there: how much was. */
+static size_t copy(char *to, uintptr_t from, size_t length)
+{
+	size_t done = 0;
+
+	while (done < length) {
+		struct iovec here = { to + done, length - done }, there = { (void *)(from + done), length - done };
+		long n = SYS(process_vm_readv, me.pid, &here, 1, &there, 1, 0);
+
+		if (n <= 0)
+			break;
+		done += (size_t)n;
+	}
+	return done;
+}
+
+static size_t add_memory(struct writer *w, uintptr_t from, size_t length)
+{
+	char *to = room(w, length);
+	size_t n = to ? copy(to, from, length) : 0;
+
+	w->used += ALIGN8(n);
+	return n;
+}
+
+static bool on_serving_stack(uintptr_t p)
+{
+	return p >= me.stack_low && p < me.stack_high;
+}
+
+static void add_stack(struct writer *w, struct far__record *r)
+{
+	uintptr_t sp = r->reg[REG_RSP], fp = r->reg[REG_RBP];
+
+	/* It has overflown: begin where there is some, with the frame whose alloca() was too large if that can be. */
+	if (!on_serving_stack(sp) && on_serving_stack(fp))
+		sp = fp;
+	else if (sp < me.stack_low && me.stack_low - sp < FAR_CRASH_STACK)
+		sp = me.stack_low;
+	bool mine = on_serving_stack(sp);
+	/* Of another stack the end is not known: it is where reading ends. */
+	size_t length = mine && me.stack_high - sp < FAR_CRASH_STACK ? me.stack_high - sp : FAR_CRASH_STACK;
+
+	r->stack_at = sp;
+	r->stack_length = add_memory(w, sp, length);
+	uintptr_t end = sp + r->stack_length;
+
+	if (!mine || end >= me.stack_high)
+		return;
+	r->outer_at = me.stack_high - end < FAR_CRASH_OUTER ? end : me.stack_high - FAR_CRASH_OUTER;
+	r->outer_length = add_memory(w, r->outer_at, me.stack_high - r->outer_at);
+}
+
+static void add_text(struct writer *w, struct far__record *r)
+{
+	struct abort_message *message = NULL;
+
+	if (!abort_message || copy((char *)&message, (uintptr_t)abort_message, sizeof message) != sizeof message || !message)
+		return;
+	char *to = room(w, FAR_CRASH_TEXT);
+	size_t n = to ? copy(to, (uintptr_t)message->text, FAR_CRASH_TEXT) : 0;
+
+	r->text_length = to ? strnlen(to, n) : 0;
+	w->used += ALIGN8(r->text_length);
+}
+
+/* -------------------------------------------------------------- the maps */
+
+/* A line of /proc/self/maps, as it comes in. */
+struct line {
+	char text[320];		/* after the letter that says why it is kept; longer paths are cut */
+	size_t length;
+};
+
+static uintptr_t hex(const char **p)
+{
+	uintptr_t v = 0;
+
+	for (;; ++*p) {
+		char c = **p;
+
+		if (c >= '0' && c <= '9')
+			v = v << 4 | (uintptr_t)(c - '0');
+		else if (c >= 'a' && c <= 'f')
+			v = v << 4 | (uintptr_t)(c - 'a' + 10);
+		else
+			return v;
+	}
+}
+
+static void keep_line(struct writer *w, struct far__record *r, struct line *line, uintptr_t address)
+{
+	const char *p = line->text + 1;
+	uintptr_t start, end;
+
+	line->text[line->length] = '\n';
+	start = hex(&p);
+	p += *p == '-';
+	end = hex(&p);
+	p += *p == ' ';
+	bool hit = address >= start && address < end;
+	bool code = p + 3 < line->text + line->length && p[2] == 'x' &&
+		    (memchr(p, '/', line->length - (size_t)(p - line->text)) || memchr(p, '[', line->length - (size_t)(p - line->text)));
+
+	for (int why = 0; why < 2; why++) {
+		if (!(why ? code : hit))
+			continue;
+		line->text[0] = why ? FAR_MAP_CODE : FAR_MAP_ADDRESS;
+		/* The last part of the record is not padded between its lines. */
+		char *to = room(w, line->length + 1);
+
+		if (!to)
+			return;
+		memcpy(to, line->text, line->length + 1);
+		w->used += line->length + 1;
+		r->maps_length += line->length + 1;
+	}
+}
+
+/* What code there is, and what is at the address of the fault. */
+static void add_maps(struct writer *w, struct far__record *r, uintptr_t address)
+{
+	enum { READS_MAX = 1024 };
+	struct line line = { .length = 1 };
+	char buffer[2048];
+	int fd = (int)SYS(openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
+
+	for (int i = 0; fd >= 0 && i < READS_MAX; i++) {
+		long n = SYS(read, fd, buffer, sizeof buffer);
+
+		if (n <= 0)
+			break;
+		for (long k = 0; k < n; k++) {
+			if (buffer[k] == '\n') {
+				keep_line(w, r, &line, address);
+				line.length = 1;
+			} else if (line.length < sizeof line.text - 1) {
+				line.text[line.length++] = buffer[k];
+			}
+		}
+	}
+	SYS(close, fd);
+}
+
+/* ------------------------------------------------------------ the handler */
+
+static void write_facts(int signal, const siginfo_t *info, const ucontext_t *context)
+{
+	const greg_t *reg = context->uc_mcontext.gregs;
+	struct far__facts f = {
+		.stage = FAR_CRASH_NONE,
+		.how = FAR_BY_SIGNAL,
+		.signal = (uint64_t)signal,
+		.code = (uint64_t)(int64_t)info->si_code,
+		.pc = (uint64_t)reg[REG_RIP],
+		.sp = (uint64_t)reg[REG_RSP],
+		.access = ((uint64_t)reg[REG_ERR] & UINT32_MAX) | (uint64_t)reg[REG_TRAPNO] << 32,
+		.pid = (uint64_t)me.pid,
+		.other_thread = SYS(gettid, 0) != me.pid,
+		.stack_low = me.stack_low,
+		.stack_high = me.stack_high,
+	};
+
+	if (info->si_code <= 0)
+		f.sender = (uint64_t)info->si_pid;
+	else if (signal == SIGSYS)
+		f.sender = (uint64_t)info->si_syscall;
+	else
+		f.address = (uint64_t)(uintptr_t)info->si_addr;
+	shm_copy_in(me.segment->crash, (const uint64_t *)&f, sizeof f / sizeof(uint64_t));
+	shm_store64(&((struct far__facts *)me.segment->crash)->stage, FAR_CRASH_FACTS);
+}
+
+/* The frame pointer of the far__replay() that made the call, if it looks like one. */
+static uintptr_t innermost_call(void)
+{
+	struct far__running running;
+	struct far_frame frame;
+
+	if (!far__thread.running || copy((char *)&running, (uintptr_t)far__thread.running, sizeof running) != sizeof running ||
+	    copy((char *)&frame, (uintptr_t)running.frame, sizeof frame) != sizeof frame)
+		return 0;
+	return on_serving_stack((uintptr_t)frame.sp) ? (uintptr_t)frame.sp : 0;
+}
+
+static void write_record(const siginfo_t *info, const ucontext_t *context)
+{
+	struct writer w = { .base = (char *)me.segment + FAR_CRASH_AT };
+	struct far__record r = { .called = innermost_call() };
+
+	if (!room(&w, sizeof r))
+		return;
+	w.used = sizeof r;
+	for (int i = 0; i < FAR_CRASH_REGISTERS; i++)
+		r.reg[i] = (uint64_t)context->uc_mcontext.gregs[i];
+	add_stack(&w, &r);
+	add_text(&w, &r);
+	add_maps(&w, &r, info->si_code > 0 ? (uintptr_t)info->si_addr : 0);
+	shm_copy_in((uint64_t *)(void *)w.base, (const uint64_t *)&r, sizeof r / sizeof(uint64_t));
+	/* Pairs with far__report_take(). */
+	shm_store64(&((struct far__facts *)me.segment->crash)->stage, FAR_CRASH_WHOLE);
+}
+
+/* Nothing of this process runs on when this thread ends. */
+static bool is_alone(void)
+{
+	struct stat st;
+
+	/* Two links are the folder's own. */
+	return SYS(stat, "/proc/self/task", &st) == 0 && st.st_nlink == 3;
+}
+
+static _Noreturn void die_of(int signal)
+{
+	sigset_t set;
+
+	sigaction(signal, &(struct sigaction){ .sa_handler = SIG_DFL }, NULL);
+	long pid = SYS(getpid, 0), tid = SYS(gettid, 0);
+
+	SYS(tgkill, pid, tid, signal);
+	sigemptyset(&set);
+	sigaddset(&set, signal);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	_exit(128 + signal);
+}
+
+/* All signals are blocked meanwhile: a fault in here kills at once, and leaves what has been said by then. */
+static void handle(int signal, siginfo_t *info, void *context)
+{
+	pid_t nobody = 0;
+
+	/* The zygote, or a child that the slave forked, is not our business. */
+	if (!far__self || far__is_forked || SYS(getpid, 0) != me.pid)
+		die_of(signal);
+	if (!atomic_compare_exchange_strong(&me.crashing, &nobody, (pid_t)SYS(gettid, 0)))
+		for (;;)
+			SYS(ppoll, NULL, 0, NULL, NULL, 0);	/* another thread came first, and takes us with it */
+	write_facts(signal, info, context);
+	far__point("crash.facts");
+	bool alone = is_alone();
+
+	write_record(info, context);
+	far__point("crash.record");
+	if (alone)
+		far__member_crashed(me.number);
+	die_of(signal);
+}
+
+/* ----------------------------------------------------------------- setting up */
+
+void far__crash_handle(void)
+{
+	struct sigaction ours = { .sa_sigaction = handle, .sa_flags = SA_SIGINFO | SA_ONSTACK }, old;
+
+	sigfillset(&ours.sa_mask);
+	for (size_t i = 0; i < sizeof crashes / sizeof *crashes; i++)
+		if (sigaction(crashes[i], NULL, &old) == 0 && !(old.sa_flags & SA_SIGINFO) && old.sa_handler == SIG_DFL)
+			sigaction(crashes[i], &ours, NULL);
+	if (getrlimit(RLIMIT_CORE, &cores) == 0)
+		setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, cores.rlim_max });
+}
+
+void far__crash_dump_cores(void)
+{
+	setrlimit(RLIMIT_CORE, &cores);
+}
+
+size_t far__crash_stack_size(void)
+{
+	return least_stack;
+}
+
+void far__crash_listen(unsigned number, void *alternate, const void *stack_low, const void *stack_high)
+{
+	me.pid = getpid();
+	me.number = number;
+	me.segment = far__space_segment(number);
+	me.stack_low = (uintptr_t)stack_low;
+	me.stack_high = (uintptr_t)stack_high;
+	sigaltstack(&(stack_t){ .ss_sp = alternate, .ss_size = least_stack }, NULL);
+}
+
+void far__crash_thread_ends(void)
+{
+	struct far__facts f = { .stage = FAR_CRASH_NONE, .how = FAR_BY_THREAD_EXIT, .pid = (uint64_t)me.pid };
+
+	shm_copy_in(me.segment->crash, (const uint64_t *)&f, sizeof f / sizeof(uint64_t));
+	shm_store64(&((struct far__facts *)me.segment->crash)->stage, FAR_CRASH_FACTS);
+}
