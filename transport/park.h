@@ -40,6 +40,9 @@
  * woken between S3 and S4 must not sleep because another has armed the park again
  * since, who will find something in its S3 and go.
  *
+ * tests/models/park.pml is this protocol for a model checker, which tries all orders
+ * of these steps and of the stores on their way, and each part's absence.
+ *
  * What a death leaves behind: a dead sleeper's park stays armed and costs its
  * wakers a vain wake-up. A waker that dies between W1 and W4 leaves a sleeper
  * asleep with something published, and if it dies within W4, in a park that says
