@@ -25,6 +25,7 @@ static void in_forked_child(void)
 	far__thread.last_handle = 0;
 	far__thread.last_port = NULL;
 	far__thread.server = NULL;
+	far__thread.running = NULL;
 	far__error_forked();
 	far__park_forked();
 	far__zygote_forked();
