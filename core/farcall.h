@@ -25,7 +25,8 @@
  * comment says otherwise. None may be called from a signal handler.
  *
  * After fork() without exec, every call in the child fails with FAR_EFORKED and
- * disturbs nothing in the parent.
+ * disturbs nothing in the parent. A child that a called function made ends when it
+ * returns from that function.
  */
 #ifndef FARCALL_H
 #define FARCALL_H

@@ -26,6 +26,7 @@ static void in_forked_child(void)
 	far__thread.last_handle = 0;
 	far__thread.last_port = NULL;
 	far__thread.server = NULL;
+	far__thread.running = NULL;
 	far__error_forked();
 	far__reports_forked();
 	far__park_forked();

@@ -539,7 +539,7 @@ void far__ports_empty(struct far__slave *slave);
 
 void far__ports_init(void);
 
-/* This thread's end shall be noticed. */
+/* This thread's end shall be noticed: it will sleep, or hold what must be given back. */
 void far__thread_known(void);
 
 uint64_t far__deadline(int timeout_ms);

@@ -27,6 +27,9 @@ static void thread_ends(void *unused)
 	struct far__thread *thread = &far__thread;
 
 	(void)unused;
+	/* Of a child made by fork() nothing is ours, and its locks may be held by threads that it does not have. */
+	if (far__is_forked)
+		return;
 	far__error_thread_end();
 	far__tasks_thread_end();
 	for (unsigned n = 0; thread->port && n < FAR_SLAVES_MAX; n++) {

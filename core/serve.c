@@ -154,6 +154,20 @@ static uint64_t set_deadline(struct far__server *server, uint64_t deadline)
 	return before;
 }
 
+/*
+ * The called function has forked, and this is the child: the call is the parent's
+ * to answer, and so are all that follow.
+ */
+static _Noreturn void end_forked_child(void)
+{
+	static const char text[] =
+		"farcall: a child made by fork() returned from the call it was made in, where nobody waits for it: it ends\n";
+
+	if (write(STDERR_FILENO, text, sizeof text - 1) < 0)
+		_exit(2);
+	_exit(1);
+}
+
 static void serve_call(struct far__server *server, const struct far__lane *lane, struct far__ring *ring)
 {
 	/* Taken before it runs: it may serve the calls behind it itself. */
@@ -193,6 +207,8 @@ static void serve_call(struct far__server *server, const struct far__lane *lane,
 	*server->errnum = 0;
 	bool raised = far__run(&frame, &running);
 
+	if (FAR_UNLIKELY(far__is_forked))
+		end_forked_child();
 	if (FAR_UNLIKELY(deadline))
 		shm_store64(&server->segment->deadline, outer_deadline);
 	far__reply_write(&m, &frame, raised ? &running : NULL, *server->errnum);

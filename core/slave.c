@@ -339,6 +339,7 @@ int far_step(struct far_slave *handle, int timeout_ms)
 	uint64_t deadline = far__deadline(timeout_ms);
 	unsigned served;
 
+	far__thread_known();
 	/* A lane that opens, or a call that is refused, ends a wait too. */
 	do
 		served = far__server_wait(slave->server, deadline);
@@ -388,6 +389,7 @@ static int close_process(struct far__slave *slave, uint64_t deadline)
 
 	if (!gone) {
 		say_stop(slave);
+		far__thread_known();
 		if (!far__park_sleep(&slave->segment->control, is_gone, &number, deadline)) {
 			shm_store(&far__member(number)->respawn, 0);
 			far__zygote_kill(number);

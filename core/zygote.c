@@ -910,6 +910,7 @@ unsigned far__zygote_take(int *err)
 		}
 		shm_add(&far__member(far__self)->waiting, 1);
 		ring();
+		far__thread_known();
 		far__park_sleep(&far__member(far__self)->arrivals, arrived, &a, FAR_FOREVER);
 		shm_add(&far__member(far__self)->waiting, -1u);
 		if (!in_stock() && shm_load(&family->refusals) != a.refusals) {

@@ -18,6 +18,7 @@
 
 #define SHM_FOLDER "/dev/shm"
 #define SHM_ENOUGH (1ull << 30)
+#define SHM_PIECE (64ul << 10)	/* what is reserved between two signals, however often they come */
 
 static const char *kind = "none yet";
 
@@ -114,14 +115,29 @@ const char *far__object_kind(void)
 	return kind;
 }
 
+/*
+ * Older kernels stop at any signal and undo all they did. A program with a timer
+ * would never get beyond what fits between two signals: so each time it happens
+ * less is asked for at once.
+ */
 int far__object_commit(int fd, size_t offset, size_t length)
 {
-	int err;
+	size_t most = length;
 
-	do
-		err = (int)SYS(fallocate, fd, FALLOC_FL_KEEP_SIZE, offset, length);
-	while (err == -EINTR);
-	return err;
+	while (length) {
+		size_t n = length < most ? length : most;
+		int err = (int)SYS(fallocate, fd, FALLOC_FL_KEEP_SIZE, offset, n);
+
+		if (err == -EINTR) {
+			most = n / 2 > SHM_PIECE ? n / 2 & -SHM_PIECE : SHM_PIECE;
+			continue;
+		}
+		if (err)
+			return err;
+		offset += n;
+		length -= n;
+	}
+	return 0;
 }
 
 int far__object_discard(int fd, size_t offset, size_t length)

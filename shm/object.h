@@ -18,7 +18,7 @@ const char *far__object_kind(void);
 
 /*
  * Reserve the pages of a range, so that touching them cannot fail with SIGBUS:
- * 0, -ENOSPC, or -ENOMEM. And give them back.
+ * 0, -ENOSPC, or -ENOMEM, with a part of them reserved perhaps. And give them back.
  */
 int far__object_commit(int fd, size_t offset, size_t length);
 int far__object_discard(int fd, size_t offset, size_t length);

@@ -599,3 +599,63 @@ TEST_BOTH(a_child_that_a_slave_forked_is_no_slave)
 	CHECK_OK();
 	CHECK_EQ(far_slave_close(s), 0);
 }
+
+static pid_t fork_and_raise(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		far_raise(42, "nobody hears it");
+	return pid;
+}
+
+/* It does not answer the call, nor any that follows. */
+TEST_BOTH(a_child_that_returns_from_a_call_serves_nobody)
+{
+	struct far_slave *s = START();
+	int status;
+
+	for (int i = 0; i < 20; i++) {
+		pid_t pid = i % 2 ? far_invoke(s, fork) : far_invoke(s, fork_and_raise);
+
+		CHECK_OK();
+		CHECK(pid > 0);
+		CHECK_EQ(far_invoke(s, waitpid, pid, far_remote(in_process ? NULL : &status), 0), pid);
+		for (int k = 0; k < 20; k++)
+			CHECK_EQ(far_invoke(s, add, i, k), i + k);
+	}
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+static void *end_thread(void *unused)
+{
+	far_forget(far_schedule(parents, add, 1, 2));
+	if (fork() == 0)
+		pthread_exit(NULL);
+	CHECK(wait(NULL) > 0);
+	return unused;
+}
+
+static void *schedule_and_forget(void *unused)
+{
+	for (int i = 0; i < 20000; i++)
+		far_forget(far_schedule(parents, add, 1, 2));
+	return unused;
+}
+
+/* Whatever locks other threads held when it was forked. */
+TEST(a_thread_of_a_forked_child_may_end)
+{
+	pthread_t thread[3], forking;
+
+	parents = far_slave_thread();
+	for (int i = 0; i < 3; i++)
+		pthread_create(&thread[i], NULL, schedule_and_forget, NULL);
+	for (int i = 0; i < 50; i++) {
+		pthread_create(&forking, NULL, end_thread, NULL);
+		pthread_join(forking, NULL);
+	}
+	for (int i = 0; i < 3; i++)
+		pthread_join(thread[i], NULL);
+	CHECK_EQ(far_slave_close(parents), 0);
+}

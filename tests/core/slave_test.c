@@ -903,6 +903,61 @@ TEST_BOTH(slaves_made_and_closed_leave_nothing_behind)
 	CHECK_HAS(status_text(), "slaves of this process: 0 processes, 0 threads");
 }
 
+static void *close_slave(void *slave)
+{
+	CHECK_EQ(far_slave_close(slave), 0);
+	return NULL;
+}
+
+static void *start_slave(void *unused)
+{
+	(void)unused;
+	return far_slave_process();
+}
+
+static void *step_a_little(void *unused)
+{
+	struct far_slave *s = far_slave_here();
+
+	CHECK_EQ(far_step(s, 5), 0);
+	CHECK_EQ(far_slave_close(s), 0);
+	return unused;
+}
+
+static void *in_a_thread(void *(*run)(void *), void *arg)
+{
+	pthread_t thread;
+	void *result;
+
+	pthread_create(&thread, NULL, run, arg);
+	pthread_join(thread, &result);
+	return result;
+}
+
+/* What a thread sleeps with ends with it, also if it has made no call. */
+TEST(threads_that_only_start_step_and_close_leave_nothing_behind)
+{
+	int fds = 0, maps = 0;
+
+	mallopt(M_ARENA_MAX, 1);
+	for (int i = 0; i < 20; i++) {
+		struct far_slave *s = in_a_thread(start_slave, NULL), *t = in_a_thread(start_slave, NULL);
+		struct far_slave *u = in_a_thread(start_slave, NULL);	/* more than there are in stock */
+
+		far_forget(far_schedule(s, usleep, 5000));
+		in_a_thread(step_a_little, NULL);
+		in_a_thread(close_slave, s);
+		in_a_thread(close_slave, t);
+		in_a_thread(close_slave, u);
+		if (i == 9) {
+			fds = count_fds();
+			maps = count_maps();
+		}
+	}
+	CHECK_EQ(count_fds(), fds);
+	CHECK(count_maps() <= maps + 2);
+}
+
 /* All of ours are close-on-exec; those that the test was started with are not. */
 static int our_fds(void)
 {
