@@ -488,7 +488,8 @@ static void ring(void)
 {
 	uint64_t one = 1;
 
-	SYS(write, bell, &one, sizeof one);
+	while (SYS(write, bell, &one, sizeof one) == -EINTR)
+		;
 }
 
 static unsigned take_from_stock(void)
@@ -552,6 +553,6 @@ unsigned far__zygote_take(int *err)
 
 void far__zygote_kill(unsigned number)
 {
-	__atomic_fetch_or(&far__family()->kill[number / 32], 1u << number % 32, __ATOMIC_ACQ_REL);
+	shm_or(&far__family()->kill[number / 32], 1u << number % 32);
 	ring();
 }
