@@ -198,9 +198,13 @@ static int make_slave(void)
 static void refill(unsigned spares)
 {
 	struct far__family *family = far__family();
-	unsigned want;
 
-	while (want = waiting() + spares, in_stock() < (want < FAR_STOCK_MAX ? want : FAR_STOCK_MAX)) {
+	for (;;) {
+		/* In this order: a taker stops waiting and then takes, so what is counted for it is not missed here. */
+		unsigned stock = in_stock(), want = waiting() + spares;
+
+		if (stock >= want || stock == FAR_STOCK_MAX)
+			break;
 		int err = make_slave();
 
 		if (!err)
