@@ -1,5 +1,6 @@
 /* Numbers, segments and deaths, as the whole family sees them. */
 #include <errno.h>
+#include <string.h>
 
 #include "internal.h"
 
@@ -36,9 +37,22 @@ unsigned far__member_take(uint32_t owner, int *err)
 	return 0;
 }
 
+/* The pages stay: what the next slave must find zero is made so. */
+static void wipe(struct far__segment *segment)
+{
+	for (uint64_t queues = shm_load64(&segment->ready) >> 32; queues; queues &= queues - 1) {
+		unsigned lane = (unsigned)__builtin_ctzl(queues);
+		size_t slots = shm_load(&segment->lane[lane].mask) + 1;
+
+		memset((char *)segment + (1 + lane) * FAR_LANE_STRIDE, 0, slots * sizeof(struct far__slot));
+	}
+	memset(segment, 0, sizeof *segment);
+}
+
 void far__member_give(unsigned number)
 {
-	far__space_discard(number);
+	if (far__space_discard(number))
+		wipe(far__space_segment(number));
 	shm_set(&far__member(number)->owner, FAR_NOBODY);
 	shm_store(&far__member(number)->state, FAR_FREE);
 }

@@ -101,6 +101,12 @@ static char *unit_address(uint32_t unit)
 	return unit0 + (size_t)unit * UNIT;
 }
 
+/* 0, or -errno with the pages as they were. */
+static int discard(uint32_t first, uint32_t n)
+{
+	return far__object_discard(far__space.heap_fd, object_offset(unit_address(first)), n * UNIT);
+}
+
 static unsigned blocks_of(unsigned class)
 {
 	return (unsigned)(UNIT / class_size[class]);
@@ -288,9 +294,8 @@ static void release(uint32_t first, uint32_t n)
 {
 	uint64_t kept = COMMITTED;
 
-	if (shm_add(&head->kept, n) + n > KEEP_UNITS) {
+	if ((int32_t)(shm_add(&head->kept, n) + n) > (int32_t)KEEP_UNITS && !discard(first, n)) {
 		shm_add(&head->kept, -n);
-		far__object_discard(far__space.heap_fd, object_offset(unit_address(first)), n * UNIT);
 		kept = 0;
 	}
 	far__point("heap.release");
@@ -332,10 +337,11 @@ static uint32_t claim_run(uint32_t n, bool *fresh, int *err)
 		return first;
 	*err = commit(unit_address(first), n * UNIT);
 	if (*err) {
-		/* Nothing else touches these units: give back what was reserved of them. */
-		far__object_discard(far__space.heap_fd, object_offset(unit_address(first)), n * UNIT);
+		/* Nothing else touches these units: give back what was reserved of them. It is zero if it stays. */
 		for (uint32_t i = first; i < first + n; i++)
-			shm_store64(&state[i], STATE(CLAIMED, self, 0));
+			if (!(shm_load64(&state[i]) & COMMITTED))
+				discard(i, 1);
+		shm_add(&head->kept, committed);
 		unclaim(first, n);
 		return 0;
 	}
@@ -568,9 +574,29 @@ bool far__heap_fits(const void *block, size_t size)
 	return have >= size && (have <= 2 * size || have <= 256);
 }
 
+/*
+ * Free a run that a dead process was making or giving back, without its pages; if
+ * they cannot be discarded, with all of them; else it stays the dead's. How many
+ * units are kept so.
+ */
+static uint32_t give_up(uint32_t first, uint32_t n)
+{
+	uint64_t kept = 0;
+
+	if (discard(first, n)) {
+		if (commit(unit_address(first), n * UNIT))
+			return 0;
+		kept = COMMITTED;
+	}
+	for (uint32_t i = n; i-- > 0; )
+		shm_store64(&state[first + i], STATE(FREE, 0, 0) | kept);
+	return kept ? n : 0;
+}
+
 void far__heap_sweep(unsigned slave)
 {
-	uint32_t top = shm_load(&head->top);
+	uint32_t top = shm_load(&head->top), kept = 0;
+	bool found = false;
 
 	for (uint32_t i = 1; i < top; i++) {
 		uint64_t s = shm_load64(&state[i]);
@@ -578,17 +604,20 @@ void far__heap_sweep(unsigned slave)
 		/* It may have made the unit and taken nothing, or freed the last block. */
 		if (KIND(s) == SMALL && shm_peek(&head->class_hint[VALUE(s)]) != i)
 			retire(i, VALUE(s));
+		kept += KIND(shm_load64(&state[i])) == FREE && shm_load64(&state[i]) & COMMITTED;
 		if ((KIND(s) != CLAIMED && KIND(s) != FREEING) || OWNER(s) != slave)
 			continue;
 		uint32_t n = 1;
 
 		while (i + n < top && KIND(shm_load64(&state[i + n])) == TAIL)
 			n++;
-		far__object_discard(far__space.heap_fd, object_offset(unit_address(i)), n * UNIT);
-		for (uint32_t k = n; k-- > 0; )
-			shm_store64(&state[i + k], STATE(FREE, 0, 0));
+		kept += give_up(i, n);
+		found = true;
 		i += n - 1;
 	}
+	/* It counted these before or after it had them. Who takes and gives meanwhile is miscounted by a little. */
+	if (found)
+		shm_set(&head->kept, kept);
 }
 
 void far__heap_status(FILE *stream)

@@ -124,8 +124,12 @@ int far__object_commit(int fd, size_t offset, size_t length)
 	return err;
 }
 
-void far__object_discard(int fd, size_t offset, size_t length)
+int far__object_discard(int fd, size_t offset, size_t length)
 {
-	/* A failure keeps the pages, which is all it does. */
-	(void)SYS(fallocate, fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, offset, length);
+	int err;
+
+	do
+		err = (int)SYS(fallocate, fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, offset, length);
+	while (err == -EINTR);
+	return err;
 }

@@ -21,6 +21,6 @@ const char *far__object_kind(void);
  * 0, -ENOSPC, or -ENOMEM. And give them back.
  */
 int far__object_commit(int fd, size_t offset, size_t length);
-void far__object_discard(int fd, size_t offset, size_t length);
+int far__object_discard(int fd, size_t offset, size_t length);
 
 #endif

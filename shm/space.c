@@ -134,9 +134,9 @@ int far__space_commit(unsigned slave, size_t offset, size_t length)
 	return far__object_commit(far__space.control_fd, slave * FAR_SEGMENT_SIZE + offset, length);
 }
 
-void far__space_discard(unsigned slave)
+int far__space_discard(unsigned slave)
 {
-	far__object_discard(far__space.control_fd, slave * FAR_SEGMENT_SIZE, FAR_SEGMENT_SIZE);
+	return far__object_discard(far__space.control_fd, slave * FAR_SEGMENT_SIZE, FAR_SEGMENT_SIZE);
 }
 
 /* Take every block that malloc() can give without asking the kernel for more. */

@@ -66,9 +66,9 @@ static inline void *far__space_segment(unsigned slave)
 	return far__space.control + slave * FAR_SEGMENT_SIZE;
 }
 
-/* Reserve pages of a segment (0, -ENOSPC, -ENOMEM), and give all of them back, zeroed. */
+/* Reserve pages of a segment (0, -ENOSPC, -ENOMEM); give all of them back, zeroed (0, or -errno with all as it was). */
 int far__space_commit(unsigned slave, size_t offset, size_t length);
-void far__space_discard(unsigned slave);
+int far__space_discard(unsigned slave);
 
 /*
  * In the zygote: leave nothing for mmap() and malloc() to hand out but what a

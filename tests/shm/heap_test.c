@@ -714,6 +714,16 @@ Test(heap, loses_nothing_to_processes_killed_at_any_instant)
 }
 
 #ifdef FARCALL_INJECT
+/* Free units that have their pages: what head->kept says. */
+static unsigned units_kept(void)
+{
+	unsigned n = 0;
+
+	for (uint32_t i = 1; i < shm_load(&head->top); i++)
+		n += KIND(state[i]) == FREE && state[i] & COMMITTED;
+	return n;
+}
+
 /* Die at the n-th access to shared memory. */
 static unsigned long accesses_left;
 
@@ -752,6 +762,7 @@ Test(heap, loses_nothing_to_a_death_at_each_access)
 		finished = WIFEXITED(status);
 		far__heap_sweep(9);
 		assert_all_is_finished();
+		cr_assert_eq(shm_load(&head->kept), units_kept(), "after access %lu", n);
 		free_every_block();
 		cr_assert_eq(units_missing(), 0, "%u units did not come back after access %lu", units_missing(), n);
 		n++;
