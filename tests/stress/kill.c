@@ -312,33 +312,6 @@ static unsigned count_lines(const char *path)
 	return n;
 }
 
-/* Processes whose parent is @parent: how many, and one of them. */
-static unsigned children_of(pid_t parent, pid_t *one)
-{
-	DIR *d = opendir("/proc");
-	unsigned n = 0;
-
-	for (struct dirent *e; d && (e = readdir(d));) {
-		char path[300], text[600] = "";
-		int ppid;
-		FILE *f;
-
-		snprintf(path, sizeof path, "/proc/%s/stat", e->d_name);
-		if (e->d_name[0] < '0' || e->d_name[0] > '9' || !(f = fopen(path, "r")))
-			continue;
-		const char *close = fgets(text, sizeof text, f) ? strrchr(text, ')') : NULL;
-
-		fclose(f);
-		if (close && sscanf(close, ") %*c %d", &ppid) == 1 && ppid == parent) {
-			*one = (pid_t)strtol(e->d_name, NULL, 10);
-			n++;
-		}
-	}
-	if (d)
-		closedir(d);
-	return n;
-}
-
 /* The zygote is all that is left, and none of the slaves it had. */
 static void check_processes(void)
 {

@@ -107,6 +107,33 @@ static inline unsigned count_fds(void)
 	return n;
 }
 
+/* Processes whose parent is @parent: how many, and one of them. */
+static inline unsigned children_of(pid_t parent, pid_t *one)
+{
+	DIR *d = opendir("/proc");
+	unsigned n = 0;
+
+	for (struct dirent *e; d && (e = readdir(d));) {
+		char path[300], text[600] = "";
+		int ppid;
+		FILE *f;
+
+		snprintf(path, sizeof path, "/proc/%s/stat", e->d_name);
+		if (e->d_name[0] < '0' || e->d_name[0] > '9' || !(f = fopen(path, "r")))
+			continue;
+		const char *close = fgets(text, sizeof text, f) ? strrchr(text, ')') : NULL;
+
+		fclose(f);
+		if (close && sscanf(close, ") %*c %d", &ppid) == 1 && ppid == parent) {
+			*one = (pid_t)strtol(e->d_name, NULL, 10);
+			n++;
+		}
+	}
+	if (d)
+		closedir(d);
+	return n;
+}
+
 /* What far_status() says of the far heap, in KiB. */
 static inline void heap_use(size_t *large, size_t *small)
 {
