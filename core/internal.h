@@ -37,7 +37,7 @@ enum { FAR_STOCK_MAX = 64 };
 
 enum far__state {
 	FAR_FREE,		/* nobody's; a process or the zygote takes it by compare-and-swap */
-	FAR_BEING_MADE,
+	FAR_BEING_MADE,		/* above these bits: by which process, for .owner may be an earlier one's still */
 	FAR_ALIVE,
 	FAR_DEAD,		/* .status tells how it ended; nothing more will be answered */
 };
@@ -87,6 +87,8 @@ static inline bool far__is_dead(unsigned number)
 {
 	return shm_load(&far__member(number)->state) != FAR_ALIVE;
 }
+
+enum { FAR_STATE_BITS = 8 };
 
 /* Take a free number and the head of its segment, zeroed; 0 and -errno in *err if there is none. */
 unsigned far__member_take(uint32_t owner, int *err);

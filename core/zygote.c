@@ -235,13 +235,23 @@ static void kill_wanted(void)
 	}
 }
 
+/* Whether a process had made a slave, or was making it. */
+static bool is_slave_of(const struct far__member *m, unsigned process)
+{
+	uint32_t state = shm_load(&m->state);
+
+	if ((state & ((1u << FAR_STATE_BITS) - 1)) == FAR_BEING_MADE)
+		return state >> FAR_STATE_BITS == process;
+	return state != FAR_FREE && shm_load(&m->owner) == process;
+}
+
 /* A process of the family is dead: its slaves go with it. */
 static void bereave(unsigned number)
 {
 	for (unsigned n = 1; n < FAR_SLAVES_MAX; n++) {
 		struct far__member *m = far__member(n);
 
-		if (shm_load(&m->state) == FAR_FREE || shm_load(&m->owner) != number)
+		if (!is_slave_of(m, number))
 			continue;
 		/* Nobody can take it, if who took it died before it took it out of the stock. */
 		shm_set(&m->owner, FAR_DOOMED);

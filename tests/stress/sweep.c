@@ -250,6 +250,13 @@ static long nest(void)
 	int second = far_wait(later);
 
 	good &= !far_error();
+	struct far_slave *thread = far_slave_thread();
+
+	if (thread) {
+		good &= far_invoke(thread, abs, -42) == 42 && !far_error();
+		far_slave_close(thread);
+	}
+	good &= thread != NULL;
 	int err = far_slave_close(inner);
 
 	if (err)
