@@ -545,7 +545,8 @@ unsigned far__zygote_take(int *err)
 		/* Slaves that died with it may still be in stock. */
 		unsigned number = far__zygote_alive() ? take_from_stock() : 0;
 
-		if (number) {
+		/* Look again: whoever heard of the zygote's death meanwhile may have looked for our slaves before. */
+		if (number && far__zygote_alive()) {
 			/* The stock is to be filled up, or the zygote had made it for another who waits. */
 			ring();
 			return number;
