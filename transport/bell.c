@@ -6,6 +6,7 @@
 #include <linux/futex.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -167,8 +168,12 @@ void far__bell_ring(uint32_t bell)
 	struct sockaddr_un a;
 	unsigned length = far__bell_address(bell, &a);
 
-	/* A full queue has woken it already; a missing one is a dead process. */
-	SYS(sendto, sender, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL, &a, length);
+	/* A full queue has woken it already; a missing one is a dead process. What may pass must not cost the ring. */
+	long err;
+
+	while (err = SYS(sendto, sender, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL, &a, length),
+	       err == -EINTR || err == -ENOMEM || err == -ENOBUFS)
+		sched_yield();
 }
 
 void far__bell_forked(void)
