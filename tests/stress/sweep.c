@@ -237,6 +237,14 @@ static void schedule(struct far_slave **s)
 		check("a task with a string", (long)far_wait(length), 4);
 }
 
+/* In a slave: if there is nothing, look at the error, or it will be printed. */
+static bool is_there(const void *p)
+{
+	if (!p)
+		far_error();
+	return p;
+}
+
 /* In the slave: with a slave of its own. */
 static long nest(void)
 {
@@ -256,7 +264,7 @@ static long nest(void)
 		good &= far_invoke(thread, abs, -42) == 42 && !far_error();
 		far_slave_close(thread);
 	}
-	good &= thread != NULL;
+	good &= is_there(thread);
 	int err = far_slave_close(inner);
 
 	if (err)
@@ -391,7 +399,7 @@ static bool get(unsigned i)
 	shared->doing = GETTING;
 	shared->block[i] = far_alloc(sizes[i]);
 	shared->doing = NOTHING;
-	return shared->block[i];
+	return is_there(shared->block[i]);
 }
 
 static void give(unsigned i)
@@ -413,7 +421,7 @@ static bool resize(unsigned i)
 	if (p)
 		shared->block[i] = p;
 	shared->doing = NOTHING;
-	return p;
+	return is_there(p);
 }
 
 /* Each in the victim: how many failed. */
