@@ -40,7 +40,7 @@ enum { FAR_STOCK_MAX = 64 };
 
 enum far__state {
 	FAR_FREE,		/* nobody's; a process or the zygote takes it by compare-and-swap */
-	FAR_BEING_MADE,
+	FAR_BEING_MADE,		/* above these bits: by which process, for .owner may be an earlier one's still */
 	FAR_ALIVE,
 	FAR_CRASHED,		/* as good as dead: its process is about to die, and its segment tells why */
 	FAR_DEAD,		/* .status tells how it ended; nothing more will be answered */
@@ -108,6 +108,7 @@ static inline bool far__is_gone(unsigned number)
 
 	return state != FAR_ALIVE && state != FAR_CRASHED;
 }
+enum { FAR_STATE_BITS = 8 };
 
 /* Take a free number and the head of its segment, zeroed; 0 and -errno in *err if there is none. */
 unsigned far__member_take(uint32_t owner, int *err);

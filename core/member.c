@@ -14,7 +14,8 @@ unsigned far__member_take(uint32_t owner, int *err)
 		uint32_t number = (start + i) % far__space.slaves;
 		struct far__member *m = far__member(number);
 
-		if (!number || shm_load(&m->state) != FAR_FREE || !shm_cas(&m->state, FAR_FREE, FAR_BEING_MADE))
+		if (!number || shm_load(&m->state) != FAR_FREE ||
+		    !shm_cas(&m->state, FAR_FREE, FAR_BEING_MADE | far__self << FAR_STATE_BITS))
 			continue;
 		far__point("member.taken");
 		shm_set(&m->owner, owner);
@@ -55,7 +56,7 @@ void far__member_give(unsigned number)
 {
 	if (far__space_discard(number))
 		wipe(far__space_segment(number));
-	shm_set(&far__member(number)->owner, FAR_NOBODY);
+	/* One store: until then it is its owner's, for whoever buries that. */
 	shm_store(&far__member(number)->state, FAR_FREE);
 }
 

@@ -71,8 +71,9 @@ void far__thread_known(void)
 static void barrier_for_both(void)
 {
 	shm_fence();
-	if (far__closer_makes_barrier)
-		SYS(membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+	/* It may want memory for a moment. */
+	while (far__closer_makes_barrier && SYS(membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == -ENOMEM)
+		sched_yield();
 }
 
 void far__ports_shut(struct far__slave *slave)

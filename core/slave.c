@@ -524,10 +524,15 @@ int far_slave_restart(struct far_slave *handle)
 void far__slaves_gone(void)
 {
 	for (unsigned n = 1; n < FAR_SLAVES_MAX; n++) {
-		const struct far__slave *slave = far__slave_by_number(n);
+		const struct far__member *m = far__member(n);
+		uint32_t state = shm_load(&m->state);
 
-		/* Those that are being closed have no handle any more, and need it most. */
-		if (slave && slave->kind == FAR_PROCESS && shm_load(&far__member(n)->owner) == far__self && !far__is_gone(n))
-			far__member_dead(n, SIGKILL);
+		/*
+		 * By what the family knows of them: those that are being closed have no handle
+		 * any more, and one that was just taken has no record yet. Of one that is dead
+		 * already the zygote may have died before it had told all who wait.
+		 */
+		if ((state == FAR_ALIVE || state == FAR_CRASHED || state == FAR_DEAD) && shm_load(&m->owner) == far__self && shm_load(&m->pid))
+			far__member_dead(n, state == FAR_DEAD ? shm_load(&m->status) : SIGKILL);
 	}
 }

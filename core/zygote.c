@@ -321,13 +321,23 @@ static void kill_wanted(void)
 	}
 }
 
+/* Whether a process had made a slave, or was making it. */
+static bool is_slave_of(const struct far__member *m, unsigned process)
+{
+	uint32_t state = shm_load(&m->state);
+
+	if ((state & ((1u << FAR_STATE_BITS) - 1)) == FAR_BEING_MADE)
+		return state >> FAR_STATE_BITS == process;
+	return state != FAR_FREE && shm_load(&m->owner) == process;
+}
+
 /* A process of the family is dead: its slaves go with it. */
 static void bereave(unsigned number)
 {
 	for (unsigned n = 1; n < FAR_SLAVES_MAX; n++) {
 		struct far__member *m = far__member(n);
 
-		if (shm_load(&m->state) == FAR_FREE || shm_load(&m->owner) != number)
+		if (!is_slave_of(m, number))
 			continue;
 		/* Nobody can take it, if who took it died before it took it out of the stock. */
 		shm_set(&m->owner, FAR_DOOMED);
@@ -899,7 +909,8 @@ unsigned far__zygote_take(int *err)
 		/* Slaves that died with it may still be in stock. */
 		unsigned number = far__zygote_alive() ? take_from_stock() : 0;
 
-		if (number) {
+		/* Look again: whoever heard of the zygote's death meanwhile may have looked for our slaves before. */
+		if (number && far__zygote_alive()) {
 			/* The stock is to be filled up, or the zygote had made it for another who waits. */
 			ring();
 			return number;

@@ -6,6 +6,7 @@
 #include <linux/futex.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -167,10 +168,13 @@ void far__bell_ring(uint32_t bell)
 	struct sockaddr_un a;
 	unsigned length = far__bell_address(bell, &a);
 
-	/* A full queue has woken it already; a missing one is a dead process. */
-	long result = SYS(sendto, sender, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL, &a, length);
+	/* A full queue has woken it already; a missing one is a dead process. What may pass must not cost the ring. */
+	long err;
 
-	if (result >= 0 || result == -EAGAIN || result == -ECONNREFUSED)
+	while (err = SYS(sendto, sender, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL, &a, length),
+	       err == -EINTR || err == -ENOMEM || err == -ENOBUFS)
+		sched_yield();
+	if (err >= 0 || err == -EAGAIN || err == -ECONNREFUSED)
 		return;
 	/* A function has closed all descriptors, and ours may be another by now. */
 	int fd = datagram_socket();

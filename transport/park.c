@@ -6,6 +6,7 @@
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,9 +61,11 @@ static bool join_barrier(void)
 	return SYS(membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0) == 0;
 }
 
+/* It may want memory for a moment, and the sleep is not safe without it. */
 static void barrier_for_both(void)
 {
-	SYS(membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0);
+	while (SYS(membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0) == -ENOMEM)
+		sched_yield();
 }
 
 void far__park_barrier(void)

@@ -965,3 +965,30 @@ Test(heap, gives_pages_back_beyond_those_it_keeps)
 	cr_assert_eq(far__heap_free(again), 0);
 	cr_assert_eq(head->kept, 16);
 }
+
+static long keeping_sys(long number, long a, long b, long c, long d, long e, long f)
+{
+	if (number == SYS_fallocate && b & FALLOC_FL_PUNCH_HOLE)
+		return -EPERM;
+	return real_sys(number, a, b, c, d, e, f);
+}
+
+Test(heap, gives_zeros_also_if_pages_could_not_be_given_back)
+{
+	enum { SIZE = 1 << 20 };
+	int err = 0;
+
+	begin("1G");
+	real_sys = far__sys;
+	void *block = get(2 * KEEP_UNITS * UNIT);
+
+	memset(block, 0xee, SIZE);
+	far__sys = keeping_sys;
+	cr_assert_eq(far__heap_free(block), 0);
+	char *again = far__heap_alloc(SIZE, true, &err);
+
+	cr_assert_eq(again, block);
+	for (size_t i = 0; i < SIZE; i++)
+		cr_assert_eq(again[i], 0, "at %zu", i);
+	far__sys = real_sys;
+}
