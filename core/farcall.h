@@ -125,6 +125,11 @@ struct far_options {
  * A slave process has its own copy of all writable data as it was in
  * far_init(): its globals, its heap. Its functions and constants have the same
  * addresses as here. It is killed when this process ends, however that ends.
+ *
+ * Where the program had no handler for SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT,
+ * SIGTRAP or SIGSYS in far_init(), a slave process has one, on an alternate stack:
+ * it leaves word of the crash (far_error_print()) and dies of the signal. A function
+ * may replace it; then the signal is all that is known.
  */
 #define far_slave_thread(...)	far__slave_thread(FAR__OPTIONS(__VA_ARGS__))
 #define far_slave_process(...)	far__slave_process(FAR__OPTIONS(__VA_ARGS__))
