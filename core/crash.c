@@ -39,7 +39,7 @@
 
 _Static_assert((int)FAR_CRASH_REGISTERS == (int)NGREG, "the general registers are copied whole");
 
-/* The limits of signals name SIGXCPU and SIGXFSZ in the wait status: nothing to add. */
+/* Of SIGXCPU and SIGXFSZ, which limits send, the wait status tells all. */
 static const int crashes[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS };
 
 /* glibc's last words. Nobody but glibc may use them, and it has them for debuggers. */

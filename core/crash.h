@@ -27,7 +27,7 @@ enum far__crash_stage { FAR_CRASH_NONE, FAR_CRASH_FACTS, FAR_CRASH_WHOLE };
 /* In .how: what there is to tell. */
 enum far__crash_how {
 	FAR_BY_SIGNAL = 1,
-	FAR_BY_THREAD_EXIT,	/* the serving thread ended without the process */
+	FAR_BY_THREAD_EXIT,	/* the serving thread ended: pthread_exit(), a cancellation */
 };
 
 struct far__facts {
@@ -76,16 +76,16 @@ void far__crash_prepare(void);
 /* In the zygote: from now on crashes are recorded, where the program had no handler; and cores are not dumped. */
 void far__crash_handle(void);
 
-/* In slave @number, on the stack it has for now: how much more than its own it needs beside its stack. */
+/* How large a stack the handler needs. */
 size_t far__crash_stack_size(void);
 
-/* And where that is, and where the stack that it will serve on. */
+/* In slave @number: it is at @alternate, and the stack that the slave will serve on between the other two. */
 void far__crash_listen(unsigned number, void *alternate, const void *stack_low, const void *stack_high);
 
 /* The owner wants cores of this slave. */
 void far__crash_dump_cores(void);
 
-/* The serving thread ends, but not its process: leave word of it. */
+/* The serving thread ends by itself, and its process with it: leave word of it. */
 void far__crash_thread_ends(void);
 
 /* ------------------------------------------------------- report.c: in its owner */

@@ -144,7 +144,12 @@ struct far_options {
  * slave stays dead.
  *
  * Limits. .memory_limit counts private writable memory (RLIMIT_DATA): malloc()
- * fails beyond it. Core dumps of slave processes are off.
+ * fails beyond it.
+ *
+ * Where the program had no handler for SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT,
+ * SIGTRAP or SIGSYS in far_init(), a slave process has one, on an alternate stack:
+ * it leaves word of the crash (far_error_print()) and dies of the signal. A function
+ * may replace it; then the signal is all that is known.
  */
 #define far_slave_thread(...)	far__slave_thread(FAR__OPTIONS(__VA_ARGS__))
 #define far_slave_process(...)	far__slave_process(FAR__OPTIONS(__VA_ARGS__))

@@ -155,7 +155,9 @@ static void put_candidates(struct trace *t)
 	put_place(t, t->report->facts.pc);
 	put(t, "\n");
 	for (uint64_t at = (d->stack_at + 7) & ~7ul, word; n < 32 && read_stack(t->report, at, &word); at += 8) {
-		if (!module_of(t, word))
+		const struct module *m = module_of(t, word);
+
+		if (!m || m->start == word)
 			continue;
 		put(t, "    perhaps from ");
 		put_place(t, word);
@@ -508,7 +510,7 @@ static void unwind(struct trace *t, struct far__report *r)
 	/* Nothing is freed: this process ends. */
 }
 
-/* Called in the helper: the trace of the report at @shared, into @text of TEXT_SIZE bytes: its length, or 0. */
+/* Called in the helper: the trace of a report in the far heap, into @text of TEXT_SIZE bytes: its length, or 0. */
 static size_t make_trace(struct far__report *r, char *text)
 {
 	struct trace *t = calloc(1, sizeof *t);
