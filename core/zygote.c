@@ -717,9 +717,13 @@ static void leave_a_will(void)
 /* Tell the master, who waits for it in far__zygote_start(), that all is well or what is not. */
 static void report(int err)
 {
-	while (SYS(sendto, z.master_socket, &err, sizeof err, MSG_NOSIGNAL, NULL, 0) == -EINTR)
-		;
-	if (err)
+	long sent;
+
+	do
+		sent = SYS(sendto, z.master_socket, &err, sizeof err, MSG_NOSIGNAL, NULL, 0);
+	while (sent == -EINTR || sent == -ENOMEM || sent == -ENOBUFS);
+	/* Who cannot be told sees the socket's end. */
+	if (err || sent < 0)
 		_exit(1);
 }
 
@@ -816,9 +820,9 @@ int far__zygote_start(void)
 		z.master_socket = far__fd_above_stdio(ends[1]);
 		zygote(master, &mask);
 	}
+	sigprocmask(SIG_SETMASK, &mask, NULL);
 	SYS(close, ends[1]);
 	err = pid < 0 ? (int)pid : hear_of_life(ends[0]);
-	sigprocmask(SIG_SETMASK, &mask, NULL);
 	if (pid < 0)
 		goto no_zygote;
 	if (err)
