@@ -107,15 +107,16 @@ struct far_options {
 	enum far_when_full when_full;
 	int close_ms;			/* far_slave_close() waits so long for a hung slave; default: no limit */
 	int deadline_ms;		/* for each call that has none of its own; default: no limit */
-	int grace_ms;			/* far_cancel() kills the process if the call goes on so long; default: never */
-	int kill_on_cancel;		/* it does so at once */
-	int respawn;			/* a slave process that dies is started again; see below */
-	size_t memory_limit;		/* what a slave process may have beyond what it starts with, in bytes; */
-	unsigned cpu_limit;		/* seconds of processor time; SIGXCPU ends it */
-	unsigned process_limit;		/* processes of its user (see RLIMIT_NPROC) */
-	unsigned file_limit;		/* descriptors */
+	/* Of a slave process alone: */
+	int grace_ms;			/* far_cancel() kills it if the call goes on so long; default: never */
+	int kill_on_cancel;		/* 1: far_cancel() kills it at once if it runs the call */
+	int respawn;			/* it is started again when it dies: see below */
+	size_t memory_limit;		/* bytes it may have beyond what it starts with: see below */
+	unsigned cpu_limit;		/* seconds of processor time; then SIGXCPU ends it */
+	unsigned process_limit;		/* processes of its user (RLIMIT_NPROC; not for root) */
+	unsigned file_limit;		/* descriptors (RLIMIT_NOFILE) */
 	int nice;			/* added to its nice value */
-	int core_dumps;			/* 1: a slave process that crashes dumps core, if the limits allow; default: none does */
+	int core_dumps;			/* 1: it dumps core when it crashes, if the limits allow; default: it does not */
 };
 
 /*
@@ -143,8 +144,8 @@ struct far_options {
  * before they took a call, each started a little later than the one before, the
  * slave stays dead.
  *
- * Limits. .memory_limit counts private writable memory (RLIMIT_DATA): malloc()
- * fails beyond it.
+ * Limits. .memory_limit counts private writable memory (RLIMIT_DATA): beyond it
+ * malloc() and mmap() fail. A limit of 0 is none, or what the program has.
  *
  * Where the program had no handler for SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT,
  * SIGTRAP or SIGSYS in far_init(), a slave process has one, on an alternate stack:
