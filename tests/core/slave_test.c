@@ -333,6 +333,7 @@ TEST(a_busy_process_is_killed_after_close_ms)
 	struct far_slave *s = far_slave_process(.close_ms = 20);
 	pid_t pid = far_slave_pid(s);
 	far_task(int) done = far_schedule(s, add, 1, 2);
+	CHECK_EQ(far_wait_for(done, -1), 0);
 	far_task(void) hung = far_schedule(s, wait_for_gate, new_int());
 	far_task(int) queued = far_schedule(s, add, 3, 4);
 	double start = seconds();
