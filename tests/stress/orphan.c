@@ -293,6 +293,15 @@ static void start_slaves(uint64_t *r)
 	check_error();
 }
 
+/* The observer says that a master shall finish. */
+static void await_finish(void)
+{
+	struct pollfd control = { .fd = CONTROL, .events = POLLIN };
+
+	while (poll(&control, 1, -1) <= 0)
+		;
+}
+
 /* orphan master SEED END AFTER_US */
 static int be_master(char **argv)
 {
@@ -300,10 +309,14 @@ static int be_master(char **argv)
 	unsigned after_us = (unsigned)atoi(argv[4]);
 	pthread_t thread[CALLERS + 2];
 
-	if (far_init())
-		wrong("far_init: %s", far_error()->message);
 	seed = strtoull(argv[2], NULL, 10);
 	may_die = end == KILL_ZYGOTE;
+	if (far_init()) {
+		if (!may_die)
+			wrong("far_init: %s", far_error()->message);
+		await_finish();		/* the zygote has died at once: there is nothing more to lose */
+		return 0;
+	}
 	executes = end == EXECUTES;
 	uint64_t r = random_start(1);
 
@@ -313,14 +326,11 @@ static int be_master(char **argv)
 			wrong("no thread");
 	if (below(&r, 4) == 0)
 		leave_a_child();
-	struct pollfd control = { .fd = CONTROL, .events = POLLIN };
-
 	if (end <= EXECUTES) {
 		usleep(after_us);
 		end_myself(end);
 	}
-	while (poll(&control, 1, -1) <= 0)
-		;
+	await_finish();
 	finish(thread, CALLERS + 2);
 	return 0;
 }
