@@ -114,7 +114,7 @@ static void check_error(const char *what)
 		bad("%s failed with an empty error", what);
 	if (fault == ERRNO)
 		return;
-	if (e->code == FAR_EDIED && (e->signal == SIGKILL || victim == NEW))
+	if (e->code == FAR_EKILLED && (e->signal == SIGKILL || victim == NEW))
 		return;
 	if (e->code == FAR_EINIT && victim == ZYGOTE)
 		return;
@@ -343,7 +343,7 @@ static void killed(struct far_slave **s)
 		}
 		if (!far_error())
 			bad("a slave that was killed has answered");
-		if (far_error()->code != FAR_EDIED || far_error()->signal != SIGKILL)
+		if (far_error()->code != FAR_EKILLED || far_error()->signal != SIGKILL)
 			check_error("a call to a slave that was killed");
 	}
 	int err = far_slave_close(*s);
@@ -645,7 +645,7 @@ static void check_after_the_zygote(void)
 		/* It says that it dies a moment before it does. */
 		for (unsigned i = 0; far_invoke(other, abs, -42) == 42 && i < 3000; i++)
 			usleep(1000);
-		if (!far_error() || far_error()->code != FAR_EDIED)
+		if (!far_error() || far_error()->code != FAR_EKILLED)
 			bad("the zygote is dead, and the other slave not");
 		if (far_slave_close(other) != -EOWNERDEAD)
 			bad("a slave that died with the zygote was closed as if it had not");
