@@ -64,6 +64,8 @@ static void wake_all(unsigned number, void (*wake)(struct far__park *))
 {
 	struct far__segment *segment = far__space_segment(number);
 
+	/* The state is stored; a lane that opens from now on sees it. */
+	shm_fence();
 	for (uint32_t lanes = (uint32_t)shm_load64(&segment->ready); lanes; lanes &= lanes - 1)
 		wake(&segment->lane[__builtin_ctz(lanes)].producer);
 	wake(&segment->control);
