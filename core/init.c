@@ -92,25 +92,28 @@ int far__ready(const char *function)
 	return err;
 }
 
-/* How many threads this process has, or 0 if /proc does not tell. */
-static int count_threads(void)
+unsigned long far__own_status(const char *name)
 {
+	size_t length = strlen(name);
+	unsigned long value = 0;
 	char line[128];
-	int n = 0;
 	FILE *f = fopen("/proc/self/status", "re");
 
-	while (f && fgets(line, sizeof line, f))
-		if (sscanf(line, "Threads: %d", &n) == 1)
-			break;
+	while (f && fgets(line, sizeof line, f)) {
+		if (strncmp(line, name, length))
+			continue;
+		value = strtoul(line + length, NULL, 10);
+		break;
+	}
 	if (f)
 		fclose(f);
-	return n;
+	return value;
 }
 
 /* Start the zygote; the lock is held. */
 static void start_processes(void)
 {
-	int threads = count_threads();
+	int threads = (int)far__own_status("Threads:");
 
 	processes = FAILED;
 	if (threads > 1) {

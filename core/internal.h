@@ -266,6 +266,9 @@ int far__ready(const char *function);
 /* A slave process is a forked child that may do everything. */
 void far__now_a_slave(void);
 
+/* The number after @name in /proc/self/status, or 0 if that does not tell. */
+unsigned long far__own_status(const char *name);
+
 /* Why slave processes cannot be made, or NULL. Starts the zygote if it still can. */
 const char *far__processes_ready(void);
 

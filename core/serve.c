@@ -227,21 +227,6 @@ static void limit(int resource, uint64_t most)
 		setrlimit(resource, &(struct rlimit){ most, most + 1 });
 }
 
-/* How much private writable memory this process has, in bytes. */
-static uint64_t data_size(void)
-{
-	unsigned long kib = 0;
-	char line[128];
-	FILE *f = fopen("/proc/self/status", "re");
-
-	while (f && fgets(line, sizeof line, f))
-		if (sscanf(line, "VmData: %lu", &kib) == 1)
-			break;
-	if (f)
-		fclose(f);
-	return (uint64_t)kib << 10;
-}
-
 /* A slave process does as its owner says, who wrote that before it made a lane: once in its life. */
 static void take_orders(const struct far__segment *segment)
 {
@@ -255,7 +240,7 @@ static void take_orders(const struct far__segment *segment)
 	prctl(PR_SET_NAME, name);
 	shm_copy_out(order, segment->order, FAR_ORDERS);
 	if (order[FAR_MEMORY_LIMIT])
-		limit(RLIMIT_DATA, data_size() + order[FAR_MEMORY_LIMIT]);
+		limit(RLIMIT_DATA, (far__own_status("VmData:") << 10) + order[FAR_MEMORY_LIMIT]);
 	limit(RLIMIT_CPU, order[FAR_CPU_LIMIT]);
 	limit(RLIMIT_NPROC, order[FAR_PROCESS_LIMIT]);
 	limit(RLIMIT_NOFILE, order[FAR_FILE_LIMIT]);
