@@ -23,11 +23,6 @@ static atomic_ulong made, results, closed, full, forgotten, waits, timeouts, reo
 
 /* ------------------------------------------------------ what slaves run */
 
-static long mix(int a, double b, long c)
-{
-	return a * 1000003l + (long)(b * 16) + c * 7919;
-}
-
 struct item {
 	uint64_t value;
 	size_t n;

@@ -50,11 +50,6 @@ static atomic_ulong kills, killed_idle, killed_busy, killed_starting, killed_clo
 
 /* ------------------------------------------------------ what slaves run */
 
-static long mix(int a, double b, long c)
-{
-	return a * 1000003l + (long)(b * 16) + c * 7919;
-}
-
 static long mix_slowly(int a, unsigned us)
 {
 	usleep(us);

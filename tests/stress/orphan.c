@@ -45,11 +45,6 @@ static const char *const end_name[ENDS] = {
 
 /* ------------------------------------------------------ what slaves run */
 
-static long mix(int a, double b, long c)
-{
-	return a * 1000003l + (long)(b * 16) + c * 7919;
-}
-
 static uint64_t sum(const uint64_t *item, size_t n)
 {
 	uint64_t s = 0;

@@ -58,11 +58,6 @@ static void must(const char *what)
 
 /* ------------------------------------------------------ what slaves run */
 
-static long mix(int a, double b, long c)
-{
-	return a * 1000003l + (long)(b * 16) + c * 7919;
-}
-
 static uint64_t sum(const uint64_t *item, size_t n)
 {
 	uint64_t s = 0;

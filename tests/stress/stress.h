@@ -159,4 +159,11 @@ static inline void heap_use(size_t *large, size_t *small)
 /* A unit of each class of small blocks may be kept. */
 enum { KEPT_KIB = 19 * 64 };
 
+/* ------------------------------------------------------ what slaves run */
+
+static inline long mix(int a, double b, long c)
+{
+	return a * 1000003l + (long)(b * 16) + c * 7919;
+}
+
 #endif
