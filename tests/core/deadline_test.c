@@ -126,10 +126,11 @@ TEST_BOTH(a_call_that_is_late_in_the_queue_never_runs)
 	int *gate = shared_int(), *n = shared_int();
 	far_task(void) busy = far_schedule(s, wait_for, gate);
 	far_task(int) waited = far_schedule_within(10, s, count, n), later = far_schedule_within(10, s, count, n);
+	double scheduled = seconds();
 
 	CHECK_EQ(far_wait(waited), 0);
 	CHECK_FAILED(FAR_EDEADLINE);
-	usleep(15000);
+	AWAIT(5, seconds() - scheduled > 0.015);
 	open_gate(gate);
 	far_wait(busy);
 	CHECK_OK();
