@@ -37,7 +37,7 @@ struct task {
 	_Atomic uintptr_t handle;	/* the slave's */
 	const struct far__site *site;
 	_Atomic uint32_t position;
-	_Atomic uint32_t done;		/* a futex word, of a task in a thread */
+	_Atomic uint32_t ends;		/* of tasks in threads that had this record: a futex word */
 	uint32_t index, next_free;
 	uint32_t interrupt;		/* of a task in a thread: cancelled */
 	uint8_t result;
@@ -203,7 +203,6 @@ static struct task *new_task(const struct far__call *call, struct far__holds *ho
 	}
 	t->quiet = false;
 	atomic_store_explicit(&t->deadline, FAR_FOREVER, memory_order_relaxed);
-	atomic_store_explicit(&t->done, 0, memory_order_relaxed);
 	atomic_store_explicit(&t->handle, (uintptr_t)call->slave, memory_order_relaxed);
 	return t;
 }
@@ -410,12 +409,20 @@ static void leave(struct far__slave *slave)
 		atomic_fetch_sub(&slave->visitors, 1);
 }
 
-/* Sleep until the task of a thread is done, or the deadline. */
-static void await_thread(struct task *t, uint64_t deadline)
+/* Sleep until the task of a thread is done, or the deadline; within a call only so long that it hears of its own end. */
+static void await_thread(struct waiting *w, uint64_t deadline)
 {
+	enum { WITHIN_CALL = 5000000 };
+	struct task *t = w->task;
+	uint32_t ends = atomic_load(&t->ends);	/* partner: thread_done(), which counts when the word is set */
+
+	if (far__thread.running && far__now() + WITHIN_CALL < deadline)
+		deadline = far__now() + WITHIN_CALL;
 	struct timespec at = { (time_t)(deadline / 1000000000), (long)(deadline % 1000000000) };
 
-	SYS(futex, &t->done, FUTEX_WAIT_BITSET_PRIVATE, 0, deadline == FAR_FOREVER ? NULL : &at, 0, FUTEX_BITSET_MATCH_ANY);
+	if (!is_done(w))
+		SYS(futex, &t->ends, FUTEX_WAIT_BITSET_PRIVATE, ends, deadline == FAR_FOREVER ? NULL : &at, 0,
+		    FUTEX_BITSET_MATCH_ANY);
 }
 
 static bool await_visiting(struct waiting *w, uint64_t deadline)
@@ -429,7 +436,7 @@ static bool await_visiting(struct waiting *w, uint64_t deadline)
 		if (atomic_load_explicit(&t->word, memory_order_acquire) != word_of(w->generation, RUNNING))
 			return true;
 		if (!port) {
-			await_thread(t, deadline);
+			await_thread(w, deadline);
 		} else if (far__thread.server && far__thread.server->number == port->slave->number) {
 			far__port_await(port, &port->lane.queue, position, deadline, is_done, w);
 		} else if (far__port_is_mine(port)) {
@@ -553,6 +560,7 @@ static bool await_reply(const struct far__call *call, struct waiting *w)
 		give_up(t, w->generation);
 		return false;
 	}
+	far__point("task.looked");
 	atomic_store(&t->word, word_of(w->generation, RUNNING));
 	await(w, deadline);
 	if (!far_interrupted())
@@ -801,17 +809,22 @@ static void thread_done(void *arg)
 	t->reply = start->reply;
 	for (;;) {
 		uint64_t word = atomic_load_explicit(&t->word, memory_order_acquire);
-		bool forgotten = (word & 0xff) == FORGOTTEN;
+		enum phase phase = word & 0xff;
 
-		if (!atomic_compare_exchange_weak(&t->word, &word, word_of(start->generation, forgotten ? LOCKED : MOVED)))
+		if (phase == LOCKED) {
+			sched_yield();	/* somebody has a look, and will write RUNNING again */
 			continue;
-		if (forgotten)
+		}
+		if (!atomic_compare_exchange_weak(&t->word, &word,
+						  word_of(start->generation, phase == FORGOTTEN ? LOCKED : MOVED)))
+			continue;
+		if (phase == FORGOTTEN)
 			conclude_forgotten(t, start->generation);
 		break;
 	}
 	/* Records are never unmapped: a wake-up too many, for a later task, does no harm. */
-	t->done = 1;
-	SYS(futex, &t->done, FUTEX_WAKE_PRIVATE, INT_MAX);
+	atomic_fetch_add(&t->ends, 1);
+	SYS(futex, &t->ends, FUTEX_WAKE_PRIVATE, INT_MAX);
 	free(start);
 }
 
@@ -823,6 +836,7 @@ static void *run_thread(void *arg)
 	far__death_words(&start->reply, 0, FAR_BY_OTHERS, 0);
 	running.interrupt = &start->task->interrupt;
 	running.token = 1;
+	running.deadline = 0;
 	far__thread_known();
 	pthread_cleanup_push(thread_done, start);
 	errno = 0;

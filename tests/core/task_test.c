@@ -2,6 +2,7 @@
 #include <pthread.h>
 
 #include "check.h"
+#include "inject.h"
 
 enum { MANY = 100000 };
 
@@ -448,6 +449,25 @@ TEST(a_call_in_a_thread_of_its_own_has_a_result)
 	for (int i = 0; i < 50; i++)
 		CHECK_EQ(far_wait(t[i]), 2 * i);
 	CHECK_STR(far_wait(far_thread(make_big, 9)).text, "big 9");
+	CHECK_OK();
+}
+
+static void linger(const char *point)
+{
+	if (point && !strcmp(point, "task.looked"))
+		usleep(1000);
+}
+
+/* It ends while the waiting thread has a look at it. */
+TEST(threads_that_end_at_once_are_waited_for)
+{
+#ifdef FARCALL_INJECT
+	far__inject = linger;
+#else
+	(void)linger;
+#endif
+	for (int i = 0; i < 500; i++)
+		CHECK_EQ(far_wait(far_thread(twice, i)), 2 * i);
 	CHECK_OK();
 }
 
