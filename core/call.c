@@ -90,10 +90,13 @@ static bool free_slot(const struct far__call *call, struct far__port *port)
 					  "the queue of slave \"%s\" is full", port->slave->name);
 				return false;
 			}
-			if (!far__port_await(port, queue, before, FAR_FOREVER, NULL, NULL)) {
+			if (!far__port_await(port, queue, before, call->deadline, NULL, NULL)) {
 				if (far__is_dead(port->slave->number))
 					return true;	/* and so will this call be */
-				fail_cancelled(call);
+				if (far_interrupted())
+					fail_cancelled(call);
+				else
+					far__fail_late(call->site, (uintptr_t)call->slave, false);
 				return false;
 			}
 			if (position != queue->position)
@@ -180,6 +183,9 @@ static bool begin(struct far__call *call)
 
 	if (FAR_UNLIKELY(!port))
 		return false;
+	int limit_ms = time_limit(call, port->slave);
+
+	call->deadline = limit_ms < 0 ? FAR_FOREVER : far__now() + (uint64_t)limit_ms * 1000000;
 	struct far__ring *ring = choose_ring(call, port);
 
 	if (FAR_UNLIKELY(!ring)) {
@@ -190,7 +196,7 @@ static bool begin(struct far__call *call)
 	call->ring = ring;
 	/* Who waits sees to the deadline; nobody may wait for a task. */
 	if (ring == &port->lane.queue)
-		call->timed = time_limit(call, port->slave) >= 0;
+		call->timed = limit_ms >= 0;
 	if (is_small(call))
 		return true;
 	unsigned words = argument_words(call);
@@ -470,11 +476,11 @@ void far__holds_release(struct far__holds *holds)
 	holds->nbuffers = 0;
 }
 
-void far__reply_of_dead(const struct far__slave *slave, struct far__message *reply)
+void far__reply_of_dead(const struct far__slave *slave, bool begun, struct far__message *reply)
 {
 	const struct far__member *m = far__member(slave->number);
 
-	far__death_words(reply, shm_load(&m->status), (enum far__verdict)shm_load(&m->verdict), shm_load(&m->pid));
+	far__death_words(reply, shm_load(&m->status), shm_load(&m->verdict) | (begun ? 0 : FAR_BYSTANDER), shm_load(&m->pid));
 	reply->word[2] = far__report_take(slave, shm_load(&m->pid));
 	if (slave->kind == FAR_PROCESS ? shm_load(&slave->segment->stop) == FAR_STOPPED && !shm_load(&m->status)
 				       : shm_load(&slave->segment->stop))
@@ -506,8 +512,8 @@ void far__explain(struct far_error *e, const struct far__site *site, uintptr_t h
 		break;
 	case FAR_DIED:
 		if (reply->word[1])
-			far__explain_death(e, site, slave, (int)(uint32_t)reply->word[0],
-					   (enum far__verdict)(reply->word[0] >> 32), reply->word[2]);
+			far__explain_death(e, site, slave, (int)(uint32_t)reply->word[0], (uint32_t)(reply->word[0] >> 32),
+					   reply->word[2]);
 		else
 			far__error_fill(e, FAR_EDIED, EOWNERDEAD, site->function, site,
 					"the thread that ran it ended (pthread_exit?)");
@@ -610,7 +616,7 @@ void far__copy_stack(uint64_t *to, const uint64_t *stack, size_t words)
 
 /* Arguments that are more than integer registers. False and far_error() if there is no memory for them. */
 static bool pack_arguments(struct far__call *call, const struct far_registers *registers, const uint64_t *stack,
-			   uint64_t deadline, struct far__holds *holds, struct far__message *m)
+			   struct far__holds *holds, struct far__message *m)
 {
 	const struct far__site *site = call->site;
 	unsigned words = argument_words(call);
@@ -639,7 +645,7 @@ static bool pack_arguments(struct far__call *call, const struct far_registers *r
 		return false;
 	}
 	if (FAR_UNLIKELY(call->timed))
-		*to++ = deadline;
+		*to++ = call->deadline;
 	far__copy_stack(far__pack(to, &shape, registers), stack, shape.stack_words);
 	if (call->result == FAR__MEMORY)
 		to[0] = (uintptr_t)holds->result;
@@ -655,13 +661,13 @@ static bool pack_arguments(struct far__call *call, const struct far_registers *r
 
 /* The message of the call. */
 static bool pack(struct far__call *call, const struct far_registers *registers, const uint64_t *stack,
-		 uint64_t deadline, struct far__holds *holds, struct far__message *m)
+		 struct far__holds *holds, struct far__message *m)
 {
 	const struct far__site *site = call->site;
 
 	m->word[0] = (uintptr_t)call->function;
 	if (!is_small(call))
-		return place_result(call, holds) && pack_arguments(call, registers, stack, deadline, holds, m);
+		return place_result(call, holds) && pack_arguments(call, registers, stack, holds, m);
 	m->word[1] = site->ints > 0 ? registers->gp[0] : 0;
 	m->word[2] = site->ints > 1 ? registers->gp[1] : 0;
 	m->info = site->ints;
@@ -697,7 +703,7 @@ static int unanswered(struct far__call *call, struct far_registers *registers, s
 }
 
 static int invoke(struct far__call *call, struct far_registers *registers, struct far__holds *holds,
-		  struct far__message *m, uint64_t deadline)
+		  struct far__message *m)
 {
 	struct far__port *port = call->port;
 	struct far__ring *ring = &port->lane.call;
@@ -705,7 +711,7 @@ static int invoke(struct far__call *call, struct far_registers *registers, struc
 	int x87;
 
 	far__lane_ask(&port->lane, ring, position, m);
-	if (FAR_UNLIKELY(!far__port_await(port, ring, position, deadline, NULL, NULL))) {
+	if (FAR_UNLIKELY(!far__port_await(port, ring, position, call->deadline, NULL, NULL))) {
 		x87 = unanswered(call, registers, holds, position);
 	} else {
 		far__port_reply(port, ring, position, m->few, m);
@@ -716,13 +722,13 @@ static int invoke(struct far__call *call, struct far_registers *registers, struc
 }
 
 static int schedule(struct far__call *call, struct far_registers *registers, struct far__holds *holds,
-		    const struct far__message *m, uint64_t deadline)
+		    const struct far__message *m)
 {
 	struct far__port *port = call->port;
 	struct far__ring *queue = call->ring;
 	uint32_t position = queue->position;
 
-	call->task = far__task_make(call, port, holds, deadline);
+	call->task = far__task_make(call, port, holds, call->deadline);
 	if (FAR_UNLIKELY(!call->task))
 		return unsent(call, holds, registers);
 	port->task[position & queue->mask] = call->task;
@@ -748,6 +754,7 @@ int far__run_here(const struct far__call *call, struct far_registers *registers,
 
 	running.interrupt = outer ? outer->interrupt : NULL;
 	running.token = outer ? outer->token : 0;
+	running.deadline = outer ? outer->deadline : 0;
 	frame.registers.x87 = call->result == FAR__X87 || call->result == FAR__X87_2;
 	if (far__run(&frame, &running)) {
 		far__fail(running.code, 0, call->site->function, call->site, "%s", running.text);
@@ -824,14 +831,11 @@ static int make(struct far__call *call, struct far_registers *registers, const u
 	struct far__holds holds = { .buffers = call->buffers, .nbuffers = call->nbuffers };
 	struct far__message m;
 
-	int limit = time_limit(call, port->slave);
-	uint64_t deadline = limit < 0 ? FAR_FOREVER : far__now() + (uint64_t)limit * 1000000;
-
-	if (!pack(call, registers, stack, deadline, &holds, &m))
+	if (!pack(call, registers, stack, &holds, &m))
 		return unsent(call, &holds, registers);
 	if (call->ring == &port->lane.call)
-		return invoke(call, registers, &holds, &m, deadline);
-	return schedule(call, registers, &holds, &m, deadline);
+		return invoke(call, registers, &holds, &m);
+	return schedule(call, registers, &holds, &m);
 }
 
 int far__dispatch(struct far__call *call, struct far_registers *registers, const uint64_t *stack)

@@ -282,7 +282,8 @@ FAR_API struct far_slave *far_slave_self(void);
 
 /*
  * far_schedule_within(timeout_ms, slave, function, arguments...): as far_schedule(),
- * with a deadline as far_invoke_within() has. It holds whether or not anybody waits.
+ * with a deadline as far_invoke_within() has. It holds whether or not anybody waits,
+ * and for waiting for room in the queue: NULL and FAR_EDEADLINE then.
  */
 #define far_schedule_within(timeout_ms, slave, ...) \
 	FAR__SCHEDULE(timeout_ms, slave, FAR__OP_SCHEDULE, FAR__COUNT(__VA_ARGS__), FAR__FIRST(__VA_ARGS__), __VA_ARGS__)
@@ -491,6 +492,7 @@ struct far__call {
 	int within;
 	void *port, *ring, *result_at;
 	uint32_t inline_used;
+	uint64_t deadline;		/* set when it is begun */
 };
 
 /* All of it, field by field: an initialiser would be a slow block store. */

@@ -46,7 +46,13 @@ enum far__state {
 	FAR_DEAD,		/* .status tells how it ended; nothing more will be answered */
 };
 
-enum far__verdict { FAR_BY_OTHERS, FAR_BY_DEADLINE, FAR_BY_CANCEL, FAR_BY_RESTART };
+enum far__verdict {
+	FAR_BY_OTHERS,
+	FAR_BY_DEADLINE,
+	FAR_BY_CANCEL,
+	FAR_BY_RESTART,
+	FAR_BYSTANDER = 8,	/* in a reply, with one of these: the call in question had not begun */
+};
 
 #define FAR_NOBODY	UINT32_MAX
 #define FAR_DOOMED	(FAR_NOBODY - 1)	/* its owner is dead, and so will it be */
@@ -233,6 +239,7 @@ struct far__running {
 	struct far_frame *frame;
 	const uint32_t *interrupt;	/* holds @token when the call was cancelled; or NULL */
 	uint32_t token;
+	uint64_t deadline;		/* or 0 */
 	int code;			/* raised, or 0 */
 	char text[sizeof ((struct far_error *)0)->message];
 };
@@ -311,10 +318,10 @@ static inline uint32_t far__reply_info(enum far__outcome outcome, unsigned x87, 
 }
 
 /* A reply that says FAR_DIED: @pid is that of a slave process, or 0 of a thread. Word 2 is for the report of its crash. */
-static inline void far__death_words(struct far__message *reply, uint32_t status, enum far__verdict verdict, uint32_t pid)
+static inline void far__death_words(struct far__message *reply, uint32_t status, uint32_t verdict, uint32_t pid)
 {
 	*reply = (struct far__message){ .info = far__reply_info(FAR_DIED, 0, 0) };
-	reply->word[0] = status | (uint64_t)verdict << 32;
+	reply->word[0] = status | (uint64_t)verdict << 32;	/* enum far__verdict */
 	reply->word[1] = pid;
 }
 
@@ -344,12 +351,12 @@ void far__fail_late(const struct far__site *site, uintptr_t handle, bool ran);
  */
 uint64_t far__report_take(const struct far__slave *slave, uint32_t pid);
 
-/* Why a slave process is dead: its wait status, who killed it, and its report's number or 0. */
+/* Why a slave process is dead: its wait status, who killed it (enum far__verdict), and its report's number or 0. */
 void far__explain_death(struct far_error *error, const struct far__site *site, const struct far__slave *slave, int status,
-			enum far__verdict verdict, uint64_t report);
+			uint32_t verdict, uint64_t report);
 
-/* What stands for the reply of a call that a dead slave did not answer. */
-void far__reply_of_dead(const struct far__slave *slave, struct far__message *reply);
+/* What stands for the reply of a call that a dead slave did not answer, and had begun or not. */
+void far__reply_of_dead(const struct far__slave *slave, bool begun, struct far__message *reply);
 
 /*
  * The end of a call: put the result in @registers, copy buffers out, set errno,
@@ -510,7 +517,7 @@ static inline void far__port_reply(const struct far__port *port, const struct fa
 				   bool few, struct far__message *reply)
 {
 	if (FAR_UNLIKELY(!far__ring_is_answered(ring, position))) {
-		far__reply_of_dead(port->slave, reply);
+		far__reply_of_dead(port->slave, far__ring_has_taken(ring, position), reply);
 		return;
 	}
 	far__slot_read(far__ring_slot(ring, position), reply, few);
@@ -521,7 +528,7 @@ static inline void far__port_reply(const struct far__port *port, const struct fa
 /*
  * The call at @position is wanted no longer: take it out of the ring (true), or have
  * its function told and, as the slave's options say or because it is @late, its
- * process killed.
+ * process killed if it is still at it.
  */
 bool far__port_give_up(struct far__port *port, const struct far__ring *ring, uint32_t position, bool late);
 
@@ -551,10 +558,10 @@ uint64_t far__deadline(int timeout_ms);
 /* far__park_sleep(), of a slave so that far_cancel() finds it. @ready must look for far_interrupted(). */
 bool far__sleep_within_call(struct far__park *park, bool (*ready)(void *), void *arg, uint64_t deadline);
 
-/* A call of a slave, in one word: see far__segment.cancelled. */
-static inline uint64_t far__call_id(unsigned lane, unsigned ring, uint32_t position)
+/* A call of a slave, and whether it is late, in one word: see far__segment.cancelled. */
+static inline uint64_t far__call_id(bool late, unsigned lane, unsigned ring, uint32_t position)
 {
-	return (uint64_t)lane << 33 | (uint64_t)ring << 32 | position;
+	return (uint64_t)late << 63 | (uint64_t)lane << 33 | (uint64_t)ring << 32 | position;
 }
 
 /* ---------------------------------------------------------------- task.c */

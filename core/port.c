@@ -219,15 +219,11 @@ bool far__port_give_up(struct far__port *port, const struct far__ring *ring, uin
 	if (park)
 		far__park_wake((struct far__park *)(uintptr_t)park);
 	far__park_wake(&segment->slave);	/* where it waits for itself */
-	if (slave->kind != FAR_PROCESS)
-		return false;
-	if (late || slave->kill_on_cancel) {
-		shm_cas(&far__member(slave->number)->verdict, FAR_BY_OTHERS, late ? FAR_BY_DEADLINE : FAR_BY_CANCEL);
-		far__zygote_kill(slave->number);
-	} else if (slave->grace_ms) {
-		uint64_t when = far__now() + (uint64_t)slave->grace_ms * 1000000;
+	if (slave->kind == FAR_PROCESS && (late || slave->kill_on_cancel || slave->grace_ms)) {
+		bool at_once = late || slave->kill_on_cancel;
+		uint64_t when = far__now() + (at_once ? 0 : (uint64_t)slave->grace_ms * 1000000);
 
-		shm_store64(&segment->cancelled, far__call_id(port->number, ring == &port->lane.queue, position));
+		shm_store64(&segment->cancelled, far__call_id(late, port->number, ring == &port->lane.queue, position));
 		shm_store64(&segment->grace, when);
 		far__zygote_watch(when);
 	}
@@ -328,6 +324,8 @@ bool far__sleep_within_call(struct far__park *park, bool (*ready)(void *), void 
 
 	if (!server)
 		return far__park_sleep(park, ready, arg, deadline);
+	if (far__thread.running && far__thread.running->deadline && far__thread.running->deadline < deadline)
+		deadline = far__thread.running->deadline;
 	shm_store64(&server->segment->asleep, (uintptr_t)park);
 	bool is_ready = far__park_sleep(park, ready, arg, deadline);
 

@@ -484,7 +484,7 @@ static void explain_status(struct far_error *e, const struct far__site *site, co
 
 /* We killed it ourselves, and know what for. */
 static void explain_verdict(struct far_error *e, const struct far__site *site, const struct far__slave *slave, int status,
-			    enum far__verdict verdict)
+			    uint32_t verdict)
 {
 	static const struct { int code; const char *words; } why[] = {
 		[FAR_BY_DEADLINE] = { FAR_EDEADLINE, "killed, for it ran a call whose deadline had passed" },
@@ -492,14 +492,20 @@ static void explain_verdict(struct far_error *e, const struct far__site *site, c
 		[FAR_BY_RESTART] = { FAR_EDIED, "restarted" },
 	};
 
-	far__error_fill(e, why[verdict].code, EOWNERDEAD, site->function, site, "slave process \"%s\" was %s", slave->name,
-			why[verdict].words);
+	int code = why[verdict & ~FAR_BYSTANDER].code;
+
+	/* Of a call that waited behind the one in question it is a death like another. */
+	if (verdict & FAR_BYSTANDER && code != FAR_EDIED)
+		code = FAR_EKILLED;
+	far__error_fill(e, code, EOWNERDEAD, site->function, site, "slave process \"%s\" was %s", slave->name,
+			why[verdict & ~FAR_BYSTANDER].words);
 	e->signal = WTERMSIG(status);
 }
 
 void far__explain_death(struct far_error *e, const struct far__site *site, const struct far__slave *slave, int status,
-			enum far__verdict verdict, uint64_t id)
+			uint32_t verdict, uint64_t id)
 {
+	uint32_t by = verdict & ~FAR_BYSTANDER;
 	size_t size;
 	struct far__report *report = far__report_copy(id, &size);
 
@@ -508,7 +514,7 @@ void far__explain_death(struct far_error *e, const struct far__site *site, const
 	else if (report && report->facts.how == FAR_BY_THREAD_EXIT && !WIFSIGNALED(status))
 		far__error_fill(e, FAR_EDIED, EOWNERDEAD, site->function, site,
 				"the thread of slave process \"%s\" that ran it ended (pthread_exit?)", slave->name);
-	else if (verdict > FAR_BY_OTHERS && verdict <= FAR_BY_RESTART && WIFSIGNALED(status))
+	else if (by > FAR_BY_OTHERS && by <= FAR_BY_RESTART && WIFSIGNALED(status))
 		explain_verdict(e, site, slave, status, verdict);
 	else
 		explain_status(e, site, slave->name, status);

@@ -38,7 +38,8 @@ int far_interrupted(void)
 {
 	const struct far__running *running = far__thread.running;
 
-	return running && running->interrupt && shm_load(running->interrupt) == running->token;
+	return running && ((running->interrupt && shm_load(running->interrupt) == running->token) ||
+			   (running->deadline && far__now() >= running->deadline));
 }
 
 bool far__run(struct far_frame *frame, struct far__running *running)
@@ -168,8 +169,17 @@ static _Noreturn void end_forked_child(void)
 	_exit(1);
 }
 
+/* The zygote is about to kill this process, unless it finds that the call in question is over. */
+static void await_judgement(const struct far__segment *segment)
+{
+	while (shm_load(&segment->doomed))
+		usleep(20);
+}
+
 static void serve_call(struct far__server *server, const struct far__lane *lane, struct far__ring *ring)
 {
+	if (FAR_UNLIKELY(shm_load(&server->segment->doomed)))	/* partner: kill_if_guilty() in the zygote */
+		await_judgement(server->segment);
 	/* Taken before it runs: it may serve the calls behind it itself. */
 	uint32_t position = far__ring_take(ring);
 	const struct far__slot *slot = far__ring_slot(ring, position);
@@ -188,6 +198,7 @@ static void serve_call(struct far__server *server, const struct far__lane *lane,
 	far__slot_words(slot, &m, small);
 	running.interrupt = ring->interrupt;
 	running.token = far__asked(position);
+	running.deadline = 0;
 	frame.function = (const void *)m.word[0];
 	if (small) {
 		frame.registers.gp[0] = m.word[1];
@@ -202,8 +213,10 @@ static void serve_call(struct far__server *server, const struct far__lane *lane,
 		}
 	}
 	far__point("serve.call");
-	if (FAR_UNLIKELY(deadline))
+	if (FAR_UNLIKELY(deadline)) {
+		running.deadline = deadline;
 		outer_deadline = set_deadline(server, deadline);
+	}
 	*server->errnum = 0;
 	bool raised = far__run(&frame, &running);
 
@@ -261,6 +274,7 @@ void far__server_set_up(struct far__server *server)
 		return;
 	frame.registers.gp[0] = shm_load64(&segment->setup_argument);
 	running.interrupt = NULL;
+	running.deadline = 0;
 	if (far__run(&frame, &running)) {
 		fprintf(stderr, "farcall: setup: %s\n", running.text);
 		_exit(1);

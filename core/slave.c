@@ -403,7 +403,7 @@ static int close_process(struct far__slave *slave, uint64_t deadline)
 		static const struct far__site site = { .function = "far_slave_close" };
 		struct far_error error;
 
-		far__reply_of_dead(slave, &reply);
+		far__reply_of_dead(slave, false, &reply);
 		reply.info = far__reply_info(FAR_DIED, 0, 0);
 		far__explain(&error, &site, far__member_handle(number), &reply);
 		far__fail_with(&error);

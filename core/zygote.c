@@ -402,21 +402,26 @@ static void skip_answered(const struct far__lane *lane)
 	}
 }
 
-/* The calls that a dead incarnation was running fail, or with @all those that wait, too. */
+/* The calls that a dead incarnation was running fail, and with @all those that wait, too. */
 static void fail_running(unsigned number, uint32_t status, bool all)
 {
 	struct far__member *m = far__member(number);
-	struct far__message death;
+	uint32_t verdict = shm_swap(&m->verdict, FAR_BY_OTHERS), pid = shm_load(&m->pid);
+	struct far__message begun, waiting;
 	struct far__lane lane;
 
-	far__death_words(&death, status, (enum far__verdict)shm_swap(&m->verdict, FAR_BY_OTHERS), shm_load(&m->pid));
+	far__death_words(&begun, status, verdict, pid);
+	far__death_words(&waiting, status, verdict | FAR_BYSTANDER, pid);
 	for (unsigned i = 0; next_lane(number, &i, &lane);) {
-		uint32_t taken = lane.call.position, size = lane.queue.mask + 1;
+		const struct far__ring *ring[] = { &lane.call, &lane.queue };
 
-		fail_calls(&lane, &lane.call, taken - 1, taken + all, &death);
-		if (lane.queue.slots)
-			fail_calls(&lane, &lane.queue, lane.queue.position - size, lane.queue.position + (all ? size : 0),
-				   &death);
+		for (int k = 0; k < FAR_RINGS && ring[k]->slots; k++) {
+			uint32_t taken = ring[k]->position, size = ring[k]->mask + 1;
+
+			fail_calls(&lane, ring[k], taken - size, taken, &begun);
+			if (all)
+				fail_calls(&lane, ring[k], taken, taken + size, &waiting);
+		}
 		if (all)
 			skip_answered(&lane);
 		/* Its last answer may have disarmed this, and woken nobody. */
@@ -444,6 +449,7 @@ static bool respawn(unsigned number, uint32_t status)
 	shm_store64(&segment->deadline, 0);
 	shm_store64(&segment->asleep, 0);
 	shm_store64(&segment->grace, 0);
+	shm_store(&segment->doomed, 0);
 	if (!z.vain[number])
 		return start(number, true) == 0;
 	uint64_t delay = (uint64_t)FIRST_MS << z.vain[number];
@@ -545,19 +551,56 @@ static void bury(unsigned number, int status)
 
 /* ------------------------------------------------------------ deadlines */
 
-/* Does the slave still run the call that was cancelled? */
-static bool runs_cancelled(unsigned number)
+/* Does the slave still run the call with that id? */
+static bool runs(unsigned number, uint64_t id)
 {
-	const struct far__segment *segment = far__space_segment(number);
-	uint64_t id = shm_load64(&segment->cancelled);
+	unsigned lane_number = id >> 33 & INT32_MAX;
 	struct far__lane lane;
 
-	if (id >> 33 >= FAR_LANES)
+	if (lane_number >= FAR_LANES)
 		return false;
-	far__lane_attach(&lane, number, (unsigned)(id >> 33));
+	far__lane_attach(&lane, number, lane_number);
 	if (id >> 32 & 1)
-		far__lane_attach_queue(&lane, number, (unsigned)(id >> 33));
+		far__lane_attach_queue(&lane, number, lane_number);
 	return far__ring_is_asked(id >> 32 & 1 ? &lane.queue : &lane.call, (uint32_t)id);
+}
+
+/* Why the slave is to be killed at this time, if it is. */
+static enum far__verdict judge(unsigned number, uint64_t now)
+{
+	const struct far__segment *segment = far__space_segment(number);
+	uint64_t deadline = shm_load64(&segment->deadline), grace = shm_load64(&segment->grace);
+	uint64_t cancelled = shm_load64(&segment->cancelled);
+
+	if (deadline && deadline <= now)
+		return FAR_BY_DEADLINE;
+	if (grace && grace <= now && runs(number, cancelled))
+		return cancelled >> 63 ? FAR_BY_DEADLINE : FAR_BY_CANCEL;
+	return FAR_BY_OTHERS;
+}
+
+/*
+ * Kill it for the call that it runs, and not when it has just gone on to the next.
+ * Once it is doomed it takes none: after the barrier either the end of the call in
+ * question is seen here, or the slave sees that it is doomed behind that.
+ */
+static bool kill_if_guilty(unsigned number, uint64_t now)
+{
+	struct far__segment *segment = far__space_segment(number);
+
+	if (judge(number, now) == FAR_BY_OTHERS)
+		return false;
+	shm_store(&segment->doomed, 1);
+	far__park_barrier();	/* partner: await_judgement() in the slave, before each call */
+	enum far__verdict verdict = judge(number, now);
+
+	if (verdict == FAR_BY_OTHERS) {
+		shm_store(&segment->doomed, 0);
+		return false;
+	}
+	shm_cas(&far__member(number)->verdict, FAR_BY_OTHERS, verdict);
+	kill_number(number);
+	return true;
 }
 
 /* Start a slave whose time has come. */
@@ -575,22 +618,16 @@ static uint64_t check_due(unsigned number, uint64_t now)
 static uint64_t check_slave(unsigned number, uint64_t now)
 {
 	struct far__segment *segment = far__space_segment(number);
-	uint64_t deadline = shm_load64(&segment->deadline), grace = shm_load64(&segment->grace);
-	enum far__verdict verdict = FAR_BY_OTHERS;
+	uint64_t grace = shm_load64(&segment->grace);
 
-	if (deadline && deadline <= now)
-		verdict = FAR_BY_DEADLINE;
-	if (grace && grace <= now) {
-		shm_store64(&segment->grace, 0);
-		grace = 0;
-		if (runs_cancelled(number))
-			verdict = FAR_BY_CANCEL;
-	}
-	if (verdict != FAR_BY_OTHERS) {
-		shm_cas(&far__member(number)->verdict, FAR_BY_OTHERS, verdict);
-		kill_number(number);
+	if (kill_if_guilty(number, now))
 		return FAR_FOREVER;
-	}
+	/* It is over for that call; another may just have been cancelled. */
+	if (grace && grace <= now)
+		shm_cas64(&segment->grace, grace, 0);
+	uint64_t deadline = shm_load64(&segment->deadline);
+
+	grace = shm_load64(&segment->grace);
 	deadline = deadline ? deadline : FAR_FOREVER;
 	return grace && grace < deadline ? grace : deadline;
 }

@@ -76,5 +76,5 @@ bool far__ring_take_out(const struct far__ring *ring, uint32_t position)
 	    !shm_cas64(&slot->head, head, (uint64_t)FAR_TAKEN_OUT << 32 | far__asked(position)))
 		return false;
 	far__park_barrier();		/* partner: far__ring_take() */
-	return (int32_t)(shm_load(ring->taken) - position) <= 0;
+	return !far__ring_has_taken(ring, position);
 }

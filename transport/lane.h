@@ -103,12 +103,12 @@ struct far__segment {
 	/* written by the owner, who made the slave */
 	uint64_t ready;			/* lanes to listen to, a bit each, and in the upper half those with a queue */
 	uint32_t stop;			/* the slave shall end when it has nothing queued */
-	uint32_t unused1;
+	uint32_t doomed;		/* by the zygote: it takes no more calls, for it may be killed */
 	uint64_t name[2];		/* for the slave to take, before its first lane is ready */
 	struct far__park control;	/* where those sleep who wait for the slave's end */
 	uint32_t unused2;
 	uint64_t grace;			/* when the slave is killed if it still runs a cancelled call, or 0 */
-	uint64_t cancelled;		/* that call: lane << 33 | ring << 32 | position */
+	uint64_t cancelled;		/* that call: see far__call_id() */
 
 	struct far__lane_head lane[FAR_LANES];
 	struct far__slot call[FAR_LANES];
@@ -176,6 +176,12 @@ static inline struct far__body *far__ring_body(const struct far__ring *ring, uin
 static inline bool far__ring_is_asked(const struct far__ring *ring, uint32_t position)
 {
 	return (uint32_t)shm_load64(&far__ring_slot(ring, position)->head) == far__asked(position);
+}
+
+/* Whether the slave has begun that call; false as long as another producer may have the ring. */
+static inline bool far__ring_has_taken(const struct far__ring *ring, uint32_t position)
+{
+	return (int32_t)(shm_load(ring->taken) - position) > 0;
 }
 
 static inline bool far__ring_is_answered(const struct far__ring *ring, uint32_t position)
