@@ -327,7 +327,8 @@ FAR_API struct far_slave *far_slave_self(void);
  *     waits for by far_invoke() or far_wait() is given up with FAR_ECANCELLED (a
  *     task that it waited for stays). What it returns then is the call's result.
  *   - With .kill_on_cancel the slave process that runs it is killed at once, and
- *     with .grace_ms when that time has passed. A thread is never killed.
+ *     with .grace_ms when that time has passed, if it is still at it. A thread is
+ *     never killed.
  * Any thread may cancel. Does not block. Returns 0 when the call was taken out, 1
  * when its function is told, -EALREADY when it is done, -EINVAL, with far_error(),
  * when there is no such task.

@@ -219,11 +219,13 @@ bool far__port_give_up(struct far__port *port, const struct far__ring *ring, uin
 	if (park)
 		far__park_wake((struct far__park *)(uintptr_t)park);
 	far__park_wake(&segment->slave);	/* where it waits for itself */
-	if (slave->kind == FAR_PROCESS && (late || slave->kill_on_cancel || slave->grace_ms)) {
-		bool at_once = late || slave->kill_on_cancel;
+	bool at_once = late || slave->kill_on_cancel, queued = ring == &port->lane.queue;
+
+	/* Of a queued call the slave itself knows the deadline: if it runs it, it has told the zygote. */
+	if (slave->kind == FAR_PROCESS && (late ? !queued : at_once || slave->grace_ms)) {
 		uint64_t when = far__now() + (at_once ? 0 : (uint64_t)slave->grace_ms * 1000000);
 
-		shm_store64(&segment->cancelled, far__call_id(late, port->number, ring == &port->lane.queue, position));
+		shm_store64(&segment->cancelled, far__call_id(late, port->number, queued, position));
 		shm_store64(&segment->grace, when);
 		far__zygote_watch(when);
 	}

@@ -554,7 +554,7 @@ static void bury(unsigned number, int status)
 /* Does the slave still run the call with that id? */
 static bool runs(unsigned number, uint64_t id)
 {
-	unsigned lane_number = id >> 33 & INT32_MAX;
+	unsigned lane_number = id >> 33 & 0xff;
 	struct far__lane lane;
 
 	if (lane_number >= FAR_LANES)
