@@ -371,12 +371,14 @@ size_t far__crash_stack_size(void)
 
 void far__crash_listen(unsigned number, void *alternate, const void *stack_low, const void *stack_high)
 {
+	stack_t stack = { .ss_sp = alternate, .ss_size = least_stack };
+
 	me.pid = getpid();
 	me.number = number;
 	me.segment = far__space_segment(number);
 	me.stack_low = (uintptr_t)stack_low;
 	me.stack_high = (uintptr_t)stack_high;
-	sigaltstack(&(stack_t){ .ss_sp = alternate, .ss_size = least_stack }, NULL);
+	SYS(sigaltstack, &stack, NULL);
 }
 
 void far__crash_thread_ends(void)

@@ -19,10 +19,9 @@ static _Atomic bool ready;
 static enum { NOT_TRIED, STARTED, FAILED } processes;
 static char obstacle[160];
 
-static void in_forked_child(void)
+/* What the parent was at is not ours to go on with. */
+static void forget_parent(void)
 {
-	/* Of slave processes too; they call far__now_a_slave(). */
-	far__is_forked = true;
 	far__thread.last_handle = 0;
 	far__thread.last_port = NULL;
 	far__thread.server = NULL;
@@ -32,6 +31,15 @@ static void in_forked_child(void)
 	far__park_forked();
 	far__zygote_forked();
 	pthread_mutex_init(&lock, NULL);
+}
+
+static void in_forked_child(void)
+{
+	/* A slave finds all as the zygote has left it: each page that is written when it starts costs it a copy. */
+	if (far__zygote_is_parent())
+		return;
+	far__is_forked = true;
+	forget_parent();
 }
 
 static uint32_t spares_wanted(void)
@@ -161,8 +169,9 @@ int far_init(void)
 	return 0;
 }
 
-void far__now_a_slave(void)
+void far__now_the_zygote(void)
 {
-	far__is_forked = false;
-	processes = STARTED;	/* in the zygote it was still being started */
+	forget_parent();
+	memset(&far__thread, 0, sizeof far__thread);
+	processes = STARTED;	/* as the slaves shall see it */
 }

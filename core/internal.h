@@ -270,8 +270,8 @@ extern bool far__is_forked;
 /* Shared memory and waiting, without slave processes: 0, or -errno with far_error(). */
 int far__ready(const char *function);
 
-/* A slave process is a forked child that may do everything. */
-void far__now_a_slave(void);
+/* This is the zygote: prepare what its children, the slaves, find. */
+void far__now_the_zygote(void);
 
 /* The number after @name in /proc/self/status, or 0 if that does not tell. */
 unsigned long far__own_status(const char *name);
@@ -588,6 +588,9 @@ bool far__zygote_alive(void);
 
 /* In a child made by fork(): it does not keep the family alive. */
 void far__zygote_forked(void);
+
+/* In a child that was just forked: it is a slave process. */
+bool far__zygote_is_parent(void);
 
 /* A slave process for this one to own, or 0 and -errno in *err. */
 unsigned far__zygote_take(int *err);

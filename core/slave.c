@@ -11,6 +11,10 @@
 enum { QUEUE_DEFAULT = 128 };
 
 static _Atomic(struct far__slave *) slaves[FAR_SLAVES_MAX];
+static _Atomic unsigned highest;	/* number with a record */
+static struct far__server *my_server;	/* in a slave process */
+
+static struct far__slave *open_myself(void);
 
 struct far__slave *far__slave_by_number(unsigned number)
 {
@@ -21,6 +25,8 @@ struct far__slave *far__slave_find(uintptr_t handle, const char *function, const
 {
 	struct far__slave *slave = far__slave_by_number(far__handle_number(handle));
 
+	if (FAR_UNLIKELY(!slave) && my_server && handle == my_server->handle)
+		slave = open_myself();
 	if (!far__is_forked && slave && handle && atomic_load_explicit(&slave->handle, memory_order_acquire) == handle)
 		return slave;
 	if (far__is_forked)
@@ -95,6 +101,10 @@ static struct far__slave *record_of(unsigned number)
 	slave->number = number;
 	slave->segment = far__space_segment(number);
 	atomic_store_explicit(&slaves[number], slave, memory_order_release);
+	unsigned before = highest;
+
+	while (number > before && !atomic_compare_exchange_weak(&highest, &before, number))
+		;
 	return slave;
 }
 
@@ -312,15 +322,28 @@ struct far_slave *far__slave_process(const struct far_options *o)
 
 void far__slave_myself(struct far__server *server)
 {
+	for (unsigned n = 0; n <= highest; n++)
+		slaves[n] = NULL;	/* the parent's; their memory is nobody's now */
+	highest = 0;
+	my_server = server;
+}
+
+/* This slave process as it sees itself: when a call to it is first made in it, for most start without. */
+static struct far__slave *open_myself(void)
+{
+	static pthread_mutex_t once = PTHREAD_MUTEX_INITIALIZER;
 	struct far_options none = { .far__size = sizeof none };
 	struct far__site site = { .function = "far_init" };
-	struct far__slave *slave;
 
-	for (unsigned n = 0; n < FAR_SLAVES_MAX; n++)
-		slaves[n] = NULL;	/* the parent's; their memory is nobody's now */
-	slave = open_slave(&site, server->number, FAR_MYSELF, &none);
+	pthread_mutex_lock(&once);
+	struct far__slave *slave = far__slave_by_number(my_server->number);
+
+	if (!slave)
+		slave = open_slave(&site, my_server->number, FAR_MYSELF, &none);
 	if (slave)
-		slave->server = server;
+		slave->server = my_server;
+	pthread_mutex_unlock(&once);
+	return slave;
 }
 
 /* --------------------------------------------------------------- using */

@@ -60,17 +60,19 @@ static struct {
 	pid_t self;
 	sigset_t mask;			/* the program's own, for the slaves */
 	struct sigaction child;		/* so is this, of SIGCHLD */
-	pid_t pid[FAR_SLAVES_MAX];
-	unsigned highest;		/* number with a pid */
-	bool window_is_used[FAR_SLAVES_MAX];
-	unsigned last_window;
-	/* Of a slave that may be started again: */
-	uint32_t taken[FAR_SLAVES_MAX];	/* how many calls had been taken when it started */
-	uint32_t vain[FAR_SLAVES_MAX];	/* incarnations in a row that took none */
-	uint64_t due[FAR_SLAVES_MAX];	/* when the next shall be started, or 0 */
-	bool restart[FAR_SLAVES_MAX];	/* it is being killed for that */
-	bool look;			/* for one that has executed another program ... */
+	bool look;			/* for a slave that has executed another program ... */
 	uint64_t look_after;		/* ... when it is time for that again */
+	unsigned highest;		/* number with a pid */
+	unsigned last_window;
+	uint64_t windows[FAR_SLAVES_MAX / 64];	/* those that are used, a bit each */
+	/* By number: what is written for one slave lies in one page, for each page is copied after a fork. */
+	struct mortal {
+		pid_t pid;
+		bool restart;		/* it is being killed to be started again */
+		uint32_t taken;		/* how many calls had been taken when it started */
+		uint32_t vain;		/* incarnations in a row that took none */
+		uint64_t due;		/* when the next shall be started, or 0 */
+	} slave[FAR_SLAVES_MAX];
 } z;
 
 /* --------------------------------------------------- in a slave process */
@@ -91,7 +93,7 @@ static void serve(void *arg)
 {
 	if (__sanitizer_finish_switch_fiber)
 		__sanitizer_finish_switch_fiber(NULL, NULL, NULL);
-	static struct far__server server;
+	struct far__server server;	/* for ever: this function does not return */
 	unsigned number = (unsigned)(uintptr_t)arg % FAR_SLAVES_MAX;
 	bool again = (uintptr_t)arg >= FAR_SLAVES_MAX;
 
@@ -156,11 +158,9 @@ static _Noreturn void become_slave(unsigned number, unsigned window, bool again)
 	SYS(close, z.signals);
 	far__space_open(window);
 	far__my_window = window;
-	far__now_a_slave();
 	far__self = number;
 	far__heap_set_owner(number);
-	far__error_forked();
-	memset(&far__thread, 0, sizeof far__thread);
+	far__park_join();
 	size_t size;
 	char *stack = make_stack(&size);
 
@@ -168,7 +168,8 @@ static _Noreturn void become_slave(unsigned number, unsigned window, bool again)
 		_exit(1);
 	far__crash_listen(number, stack - GUARD_SIZE - far__crash_stack_size(), stack, stack + size);
 	tell_of_exec();
-	sigaction(SIGCHLD, &z.child, NULL);
+	if (z.child.sa_handler != SIG_DFL)
+		sigaction(SIGCHLD, &z.child, NULL);
 	sigprocmask(SIG_SETMASK, &z.mask, NULL);
 	if (__sanitizer_start_switch_fiber)
 		__sanitizer_start_switch_fiber(NULL, stack, size);
@@ -222,13 +223,18 @@ static unsigned take_window(void)
 	for (unsigned i = 1; i < far__space.slaves; i++) {
 		unsigned window = (z.last_window + i) % far__space.slaves;
 
-		if (!window || z.window_is_used[window])
+		if (!window || z.windows[window / 64] >> window % 64 & 1)
 			continue;
 		z.last_window = window;
-		z.window_is_used[window] = true;
+		z.windows[window / 64] |= 1ull << window % 64;
 		return window;
 	}
 	return 0;
+}
+
+static void give_window(unsigned window)
+{
+	z.windows[window / 64] &= ~(1ull << window % 64);
 }
 
 /* Start an incarnation of a slave whose number is taken: 0 or -errno. */
@@ -246,10 +252,10 @@ static int start(unsigned number, bool again)
 	if (pid == 0)
 		become_slave(number, window, again);
 	if (pid < 0) {
-		z.window_is_used[window] = false;
+		give_window(window);
 		return -errno;
 	}
-	z.pid[number] = pid;
+	z.slave[number].pid = pid;
 	if (number > z.highest)
 		z.highest = number;
 	shm_set(&m->pid, (uint32_t)pid);
@@ -268,9 +274,9 @@ static int make_slave(void)
 	if (!number)
 		return err;
 	shm_set(&far__member(number)->incarnation, 0);
-	z.vain[number] = z.taken[number] = 0;
-	z.due[number] = 0;
-	z.restart[number] = false;
+	z.slave[number].vain = z.slave[number].taken = 0;
+	z.slave[number].due = 0;
+	z.slave[number].restart = false;
 	err = start(number, false);
 	if (err) {
 		far__member_give(number);
@@ -305,7 +311,7 @@ static void refill(unsigned spares)
 static void kill_number(unsigned number)
 {
 	/* We are its parent, so the pid is its own until we wait for it. */
-	if (z.pid[number] && kill(z.pid[number], SIGKILL) == 0)
+	if (z.slave[number].pid && kill(z.slave[number].pid, SIGKILL) == 0)
 		shm_add(&far__family()->killed, 1);
 }
 
@@ -341,8 +347,8 @@ static void bereave(unsigned number)
 			continue;
 		/* Nobody can take it, if who took it died before it took it out of the stock. */
 		shm_set(&m->owner, FAR_DOOMED);
-		z.due[n] = 0;
-		if (z.pid[n])
+		z.slave[n].due = 0;
+		if (z.slave[n].pid)
 			kill_number(n);
 		else
 			far__member_give(n);	/* a thread of it, or a slave that it never closed */
@@ -436,26 +442,26 @@ static bool respawn(unsigned number, uint32_t status)
 	struct far__member *m = far__member(number);
 	struct far__segment *segment = far__space_segment(number);
 	uint32_t taken = calls_taken(number), tries = shm_load(&m->respawn);
-	bool wanted = z.restart[number];
+	bool wanted = z.slave[number].restart;
 
-	z.restart[number] = false;
+	z.slave[number].restart = false;
 	if (!wanted && (!tries || shm_load(&segment->stop) == FAR_STOPPED))
 		return false;
-	z.vain[number] = taken != z.taken[number] || wanted ? 0 : z.vain[number] + 1;
-	if (z.vain[number] && z.vain[number] >= tries)
+	z.slave[number].vain = taken != z.slave[number].taken || wanted ? 0 : z.slave[number].vain + 1;
+	if (z.slave[number].vain && z.slave[number].vain >= tries)
 		return false;
 	fail_running(number, status, !tries);
-	z.taken[number] = calls_taken(number);
+	z.slave[number].taken = calls_taken(number);
 	shm_store64(&segment->deadline, 0);
 	shm_store64(&segment->asleep, 0);
 	shm_store64(&segment->grace, 0);
 	shm_store(&segment->doomed, 0);
-	if (!z.vain[number])
+	if (!z.slave[number].vain)
 		return start(number, true) == 0;
-	uint64_t delay = (uint64_t)FIRST_MS << z.vain[number];
+	uint64_t delay = (uint64_t)FIRST_MS << z.slave[number].vain;
 
-	z.due[number] = far__now() + (delay < LAST_MS && z.vain[number] < 10 ? delay : LAST_MS) * 1000000;
-	far__zygote_watch(z.due[number]);
+	z.slave[number].due = far__now() + (delay < LAST_MS && z.slave[number].vain < 10 ? delay : LAST_MS) * 1000000;
+	far__zygote_watch(z.slave[number].due);
 	return true;
 }
 
@@ -463,7 +469,7 @@ static bool respawn(unsigned number, uint32_t status)
 static void replace_or_end(unsigned number, uint32_t status)
 {
 	struct far__segment *segment = far__space_segment(number);
-	bool wanted = z.restart[number];
+	bool wanted = z.slave[number].restart;
 
 	if (!respawn(number, status))
 		far__member_dead(number, status);
@@ -483,9 +489,9 @@ static void restart_wanted(void)
 		for (uint32_t bits = shm_swap(&family->restart[w], 0); bits; bits &= bits - 1) {
 			unsigned number = 32 * w + (unsigned)__builtin_ctz(bits);
 
-			z.restart[number] = true;
-			z.due[number] = 0;
-			if (z.pid[number])
+			z.slave[number].restart = true;
+			z.slave[number].due = 0;
+			if (z.slave[number].pid)
 				kill_number(number);
 			else
 				replace_or_end(number, shm_load(&far__member(number)->status));
@@ -519,7 +525,7 @@ static void look_for_executed(void)
 	uint64_t start = far__now();
 
 	for (unsigned n = 1; n <= z.highest; n++) {
-		if (!z.pid[n] || shm_load(&far__member(n)->owner) == FAR_NOBODY || !has_executed(z.pid[n]))
+		if (!z.slave[n].pid || shm_load(&far__member(n)->owner) == FAR_NOBODY || !has_executed(z.slave[n].pid))
 			continue;
 		kill_number(n);		/* reap() finds out why */
 	}
@@ -533,8 +539,8 @@ static void bury(unsigned number, int status)
 	struct far__member *m = far__member(number);
 	uint32_t owner = shm_load(&m->owner);
 
-	z.pid[number] = 0;
-	z.window_is_used[shm_load(&m->window)] = false;
+	z.slave[number].pid = 0;
+	give_window(shm_load(&m->window));
 	shm_add(&family->ended, 1);
 	for (unsigned i = 0; i < FAR_STOCK_MAX; i++)
 		shm_cas(&family->stock[i], number, 0);
@@ -606,9 +612,9 @@ static bool kill_if_guilty(unsigned number, uint64_t now)
 /* Start a slave whose time has come. */
 static uint64_t check_due(unsigned number, uint64_t now)
 {
-	if (!z.due[number] || z.due[number] > now)
-		return z.due[number] ? z.due[number] : FAR_FOREVER;
-	z.due[number] = 0;
+	if (!z.slave[number].due || z.slave[number].due > now)
+		return z.slave[number].due ? z.slave[number].due : FAR_FOREVER;
+	z.slave[number].due = 0;
 	if (start(number, true))
 		far__member_dead(number, shm_load(&far__member(number)->status));
 	return FAR_FOREVER;
@@ -641,7 +647,7 @@ static void check_deadlines(void)
 	shm_store64(&far__family()->watch, 0);
 	shm_fence();	/* partner: far__zygote_watch() */
 	for (unsigned n = 1; n <= z.highest; n++) {
-		uint64_t when = z.pid[n] ? check_slave(n, now) : check_due(n, now);
+		uint64_t when = z.slave[n].pid ? check_slave(n, now) : check_due(n, now);
 
 		if (when < next)
 			next = when;
@@ -668,7 +674,7 @@ static void reap(void)
 		if (waitpid(info.si_pid, &status, 0) != info.si_pid)
 			continue;
 		for (unsigned n = 1; n <= z.highest; n++)
-			if (z.pid[n] == info.si_pid)
+			if (z.slave[n].pid == info.si_pid)
 				bury(n, status | executed);
 	}
 }
@@ -676,8 +682,8 @@ static void reap(void)
 static _Noreturn void end_family(void)
 {
 	for (unsigned n = 1; n <= z.highest; n++)
-		if (z.pid[n])
-			kill(z.pid[n], SIGKILL);
+		if (z.slave[n].pid)
+			kill(z.slave[n].pid, SIGKILL);
 	_exit(0);
 }
 
@@ -787,6 +793,7 @@ static _Noreturn void zygote(pid_t master, const sigset_t *mask)
 	if (z.signals < 0)
 		report(z.signals);
 	leave_a_will();
+	far__now_the_zygote();
 	far__crash_handle();
 	report(0);
 	far__space_seal();
@@ -888,6 +895,11 @@ void far__zygote_forked(void)
 	if (lifeline >= 0)
 		SYS(close, lifeline);
 	lifeline = -1;
+}
+
+bool far__zygote_is_parent(void)
+{
+	return z.self && !far__self;
 }
 
 bool far__zygote_alive(void)

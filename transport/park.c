@@ -166,12 +166,17 @@ int far__park_init(void)
 	return bells ? far__bell_prepare() : 0;
 }
 
+void far__park_join(void)
+{
+	if (far__sleeper_makes_barrier)
+		join_barrier();		/* what did work for the parent */
+}
+
 void far__park_forked(void)
 {
 	watched.fd = -1;
 	watched.word = NULL;
-	if (far__sleeper_makes_barrier)
-		join_barrier();		/* what did work for the parent */
+	far__park_join();
 	far__uring_forked();
 	far__bell_forked();
 	counters.sleeps = counters.wakes = counters.fallbacks = 0;

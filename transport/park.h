@@ -88,6 +88,9 @@ enum far__wait { FAR_WAIT_URING, FAR_WAIT_FUTEX, FAR_WAIT_POLL };
 int far__park_init(void);	/* 0, or -EMFILE and the like */
 void far__park_forked(void);
 
+/* In a process that is to sleep as its parent did: take part in barriers. */
+void far__park_join(void);
+
 /* The sleeper's membarrier() stands for the waker's barrier: decided once, for the whole family. */
 extern bool far__sleeper_makes_barrier;
 
