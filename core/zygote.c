@@ -286,26 +286,23 @@ static int make_slave(void)
 	return 0;
 }
 
-/* Make slaves until there are enough for those who wait, and @spares more. */
-static void refill(unsigned spares)
+/* Make a slave if there are not enough for those who wait, and @spares more: whether it did. */
+static bool add_to_stock(unsigned spares)
 {
 	struct far__family *family = far__family();
+	/* In this order: a taker stops waiting and then takes, so what is counted for it is not missed here. */
+	unsigned stock = in_stock(), want = waiting() + spares;
 
-	for (;;) {
-		/* In this order: a taker stops waiting and then takes, so what is counted for it is not missed here. */
-		unsigned stock = in_stock(), want = waiting() + spares;
+	if (stock >= want || stock == FAR_STOCK_MAX)
+		return false;
+	int err = make_slave();
 
-		if (stock >= want || stock == FAR_STOCK_MAX)
-			break;
-		int err = make_slave();
-
-		if (!err)
-			continue;
-		shm_set(&family->refusal, (uint32_t)-err);
-		shm_add(&family->refusals, 1);
-		tell_waiting();
-		break;
-	}
+	if (!err)
+		return true;
+	shm_set(&family->refusal, (uint32_t)-err);
+	shm_add(&family->refusals, 1);
+	tell_waiting();
+	return false;
 }
 
 static void kill_number(unsigned number)
@@ -706,8 +703,9 @@ static _Noreturn void zygote_loop(void)
 			check_deadlines();
 			continue;
 		}
-		/* Who waits is served at once; the stock is filled up when nobody has asked for a while. */
-		refill(0);
+		/* Who waits is served at once; the stock is filled up, one by one, when nothing has happened for a while. */
+		while (add_to_stock(0))
+			;
 		uint64_t left = watch && (!(low || z.look) || watch - now < PAUSE) ? watch - now : low || z.look ? PAUSE : FAR_FOREVER;
 		struct timespec pause = { (time_t)(left / 1000000000), (long)(left % 1000000000) };
 		long n = SYS(ppoll, p, 4, left == FAR_FOREVER ? NULL : &pause, NULL, 0);
@@ -715,10 +713,8 @@ static _Noreturn void zygote_loop(void)
 		if (z.look && far__now() >= z.look_after)
 			look_for_executed();
 		if (n == 0) {
-			if (low && left == PAUSE) {
-				refill(shm_load(&family->spares));
-				low = false;
-			}
+			if (low && left == PAUSE)
+				low = add_to_stock(shm_load(&family->spares));
 			continue;
 		}
 		if (p[0].revents || p[1].revents)

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "deaths.h"
 #include "floors.h"
 #include "proc.h"
 #include "report.h"
@@ -437,12 +438,20 @@ static void part_idle(void)
 	samples_free(&zygote_size);
 }
 
+/* Callers and slaves may use every core, as they may in programs. */
+static void part_deaths(void)
+{
+	sched_setaffinity(0, sizeof bench.cores, &bench.cores);
+	measure_deaths(&bench.report, bench.quick);
+	pin(bench.report.cores[0]);
+}
+
 static const struct part {
 	const char *name;
 	void (*run)(void);
 } parts[] = {
 	{ "awake", part_awake }, { "sleeping", part_sleeping }, { "stream", part_stream }, { "heap", part_heap },
-	{ "start", part_start }, { "start-bare", part_start_bare }, { "idle", part_idle },
+	{ "start", part_start }, { "start-bare", part_start_bare }, { "idle", part_idle }, { "deaths", part_deaths },
 };
 
 /* ------------------------------------------------------------------------ main */

@@ -44,6 +44,29 @@ struct row *report_figure(struct report *r, const char *name, const char *floor_
 	return row;
 }
 
+struct text {
+	char s[48];
+};
+
+static struct text text_of(enum unit unit, double v)
+{
+	struct text t;
+
+	if (isnan(v))
+		snprintf(t.s, sizeof t.s, "-");
+	else if (unit == BYTES)
+		snprintf(t.s, sizeof t.s, "%.0f KiB", v / 1024);
+	else if (unit == RATE)
+		snprintf(t.s, sizeof t.s, "%.2f M/s", 1e3 / v);
+	else if (v < 10e3)
+		snprintf(t.s, sizeof t.s, "%.*f ns", v < 100, v);
+	else if (v < 10e6)
+		snprintf(t.s, sizeof t.s, "%.1f us", v / 1e3);
+	else
+		snprintf(t.s, sizeof t.s, "%.1f ms", v / 1e6);
+	return t;
+}
+
 static void set_goal(struct row *row, bool met, const char *before, double limit, const char *after)
 {
 	snprintf(row->goal_text, sizeof row->goal_text, "%s%g%s", before, limit, after);
@@ -67,30 +90,8 @@ void goal_rate(struct row *row, double min_per_second)
 
 void goal_value(struct row *row, double max)
 {
-	set_goal(row, row->median <= max, "<= ", max, "");
-}
-
-struct text {
-	char s[48];
-};
-
-static struct text text_of(enum unit unit, double v)
-{
-	struct text t;
-
-	if (isnan(v))
-		snprintf(t.s, sizeof t.s, "-");
-	else if (unit == BYTES)
-		snprintf(t.s, sizeof t.s, "%.0f KiB", v / 1024);
-	else if (unit == RATE)
-		snprintf(t.s, sizeof t.s, "%.2f M/s", 1e3 / v);
-	else if (v < 10e3)
-		snprintf(t.s, sizeof t.s, "%.*f ns", v < 100, v);
-	else if (v < 10e6)
-		snprintf(t.s, sizeof t.s, "%.1f us", v / 1e3);
-	else
-		snprintf(t.s, sizeof t.s, "%.1f ms", v / 1e6);
-	return t;
+	snprintf(row->goal_text, sizeof row->goal_text, "<= %s", text_of(row->unit, max).s);
+	row->goal = row->median <= max ? MET : MISSED;
 }
 
 static void print_row(const struct row *row)

@@ -15,7 +15,7 @@ struct row {
 	double median, p10, p90;	/* of the batches, in nanoseconds or bytes */
 	double p99;			/* of single operations, if they were timed singly */
 	double floor, ratio, excess;
-	char goal_text[32];
+	char goal_text[64];
 	enum goal goal;
 };
 
