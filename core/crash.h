@@ -28,6 +28,7 @@ enum far__crash_stage { FAR_CRASH_NONE, FAR_CRASH_FACTS, FAR_CRASH_WHOLE };
 enum far__crash_how {
 	FAR_BY_SIGNAL = 1,
 	FAR_BY_THREAD_EXIT,	/* the serving thread ended: pthread_exit(), a cancellation */
+	FAR_BY_JUMP,		/* a function was left by longjmp(), and its call with it */
 };
 
 struct far__facts {
@@ -42,6 +43,8 @@ struct far__facts {
 	uint64_t pid;
 	uint64_t other_thread;	/* it was not the one that serves */
 	uint64_t stack_low, stack_high;	/* of the serving thread */
+	uint64_t data;		/* bytes of private writable memory, beyond what it started with, if that is limited */
+	uint64_t no_descriptors;	/* all that it may have were in use */
 };
 
 _Static_assert(sizeof(struct far__facts) <= FAR_CRASH_WORDS * sizeof(uint64_t), "they fit in the head");
@@ -82,11 +85,14 @@ size_t far__crash_stack_size(void);
 /* In slave @number: it is at @alternate, and the stack that the slave will serve on between the other two. */
 void far__crash_listen(unsigned number, void *alternate, const void *stack_low, const void *stack_high);
 
+/* From now on its memory is limited: what it has now does not count. */
+void far__crash_count_memory(void);
+
 /* The owner wants cores of this slave. */
 void far__crash_dump_cores(void);
 
-/* The serving thread ends by itself, and its process with it: leave word of it. */
-void far__crash_thread_ends(void);
+/* The process is about to end, by itself: leave word of it. */
+void far__crash_say(enum far__crash_how how);
 
 /* ------------------------------------------------------- report.c: in its owner */
 

@@ -24,6 +24,9 @@
  * Threads: every function here may be called from any thread unless its own
  * comment says otherwise. None may be called from a signal handler.
  *
+ * None but far_status() is a cancellation point: pthread_cancel() of a thread that waits in one takes
+ * effect when it has returned. Under asynchronous cancellation none may be called.
+ *
  * After fork() without exec, every call in the child fails with FAR_EFORKED and
  * disturbs nothing in the parent. A child that a called function made ends when it
  * returns from that function.
@@ -145,12 +148,18 @@ struct far_options {
  * slave stays dead.
  *
  * Limits. .memory_limit counts private writable memory (RLIMIT_DATA): beyond it
- * malloc() and mmap() fail. A limit of 0 is none, or what the program has.
+ * malloc() and mmap() fail. A limit of 0 is none, or what the program has. The error
+ * of a slave that ends in a way that may come of a limit names it.
  *
  * Where the program had no handler for SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT,
  * SIGTRAP or SIGSYS in far_init(), a slave process has one, on an alternate stack:
  * it leaves word of the crash (far_error_print()) and dies of the signal. A function
- * may replace it; then the signal is all that is known.
+ * may replace it; then the signal is all that is known ("which it could not report").
+ * So it is when another thread of the process overflows its stack, for it has no
+ * alternate one unless the function gave it one by sigaltstack().
+ *
+ * A called function is left by returning or by far_raise(). longjmp() out of its call
+ * ends the slave (FAR_EDIED), where that can be told from a return.
  */
 #define far_slave_thread(...)	far__slave_thread(FAR__OPTIONS(__VA_ARGS__))
 #define far_slave_process(...)	far__slave_process(FAR__OPTIONS(__VA_ARGS__))
@@ -381,7 +390,7 @@ enum far_code {
 	/* How else a slave process ended before the call did; far_died() is true of these and FAR_EDIED. */
 	FAR_ECRASHED,		/* by a fault of its own: .signal SIGSEGV, BUS, ILL, FPE, ABRT, TRAP or SYS, .address */
 	FAR_EEXITED,		/* by exit() or the like: .status */
-	FAR_EKILLED,		/* by another signal: .signal */
+	FAR_EKILLED,		/* by another signal: .signal; the message tells of the out-of-memory killer */
 };
 
 struct far_error {

@@ -131,6 +131,9 @@ void far__member_crashed(unsigned number);
 /* In a member's .status, beside what wait() gives: the process had executed another program. */
 #define FAR_STATUS_EXECUTED	(1u << 16)
 
+/* Or: the kernel killed it, for there was no memory. */
+#define FAR_STATUS_NO_MEMORY	(1u << 17)
+
 /* A slave's handle, in its present life. */
 static inline uintptr_t far__member_handle(unsigned number)
 {
@@ -205,6 +208,7 @@ struct far__slave {
 	bool fail_when_full;
 	int close_ms, deadline_ms, grace_ms;
 	bool kill_on_cancel;
+	uint64_t order[FAR_ORDERS];	/* what its process is told */
 	char name[16];
 	pthread_mutex_t lock;		/* for taking ports */
 	pthread_mutex_t shared;		/* held to use the shared port */
@@ -264,6 +268,18 @@ extern unsigned far__my_window;
 
 /* This is a child made by fork(): everything is refused. */
 extern bool far__is_forked;
+
+/*
+ * Functions of ours are no cancellation points, but some of the C library's are: have
+ * pthread_cancel() wait, until pthread_setcancelstate() to what this returns.
+ */
+static inline int far__put_cancel_off(void)
+{
+	int before;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+	return before;
+}
 
 /* ---------------------------------------------------------------- init.c */
 

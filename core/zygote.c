@@ -60,6 +60,9 @@ static struct {
 	pid_t self;
 	sigset_t mask;			/* the program's own, for the slaves */
 	struct sigaction child;		/* so is this, of SIGCHLD */
+	char oom_counter[512];		/* the file that counts whom the kernel kills for memory ... */
+	unsigned long oom_kills;	/* ... how many when it was last read ... */
+	uint64_t oom_seen;		/* ... and when it was seen that they have become more */
 	bool look;			/* for a slave that has executed another program ... */
 	uint64_t look_after;		/* ... when it is time for that again */
 	unsigned highest;		/* number with a pid */
@@ -81,7 +84,7 @@ static struct {
 static void serving_thread_ends(void *unused)
 {
 	(void)unused;
-	far__crash_thread_ends();
+	far__crash_say(FAR_BY_THREAD_EXIT);
 	exit(0);
 }
 
@@ -496,6 +499,19 @@ static void restart_wanted(void)
 	}
 }
 
+/* The beginning of a file of the kernel's, as a string: its length. */
+static size_t read_text(const char *path, char *text, size_t size)
+{
+	int fd = (int)SYS(openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+	size_t used = 0;
+
+	for (long n = 1; fd >= 0 && n > 0; used += n > 0 ? (size_t)n : 0)
+		n = SYS(read, fd, text + used, size - 1 - used);
+	SYS(close, fd);
+	text[used] = 0;
+	return used;
+}
+
 /* Whether a process has executed a program since it was forked. Of a zombie the kernel knows it too. */
 static bool has_executed(pid_t pid)
 {
@@ -504,13 +520,7 @@ static bool has_executed(pid_t pid)
 	unsigned flags = NOT_EXECUTED;
 
 	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	int fd = (int)SYS(openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
-	long n = fd < 0 ? -1 : SYS(read, fd, text, sizeof text - 1);
-
-	SYS(close, fd);
-	if (n <= 0)
-		return false;
-	text[n] = 0;
+	read_text(path, text, sizeof text);
 	char *end = strrchr(text, ')');	/* of its name */
 
 	return end && sscanf(end + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) == 1 && !(flags & NOT_EXECUTED);
@@ -528,6 +538,63 @@ static void look_for_executed(void)
 	}
 	z.look_after = far__now() + 10 * (far__now() - start) + 1000000;
 	z.look = false;
+}
+
+/*
+ * The kernel counts whom it kills for memory before it does so. Which file has the
+ * count of our memory cgroup, or else that of the whole machine.
+ */
+static void find_oom_counter(void)
+{
+	static const struct { const char *before, *mount, *name; } kinds[] = {
+		{ ":memory:", "/sys/fs/cgroup/memory", "memory.oom_control" },	/* version 1 */
+		{ "0::", "/sys/fs/cgroup", "memory.events" },			/* version 2 */
+	};
+	char text[4096];
+
+	read_text("/proc/self/cgroup", text, sizeof text);
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+		const char *path = strstr(text, kinds[i].before);
+
+		if (!path)
+			continue;
+		path += strlen(kinds[i].before);
+		snprintf(z.oom_counter, sizeof z.oom_counter, "%s%.*s/%s", kinds[i].mount, (int)strcspn(path, "\n"), path,
+			 kinds[i].name);
+		if (SYS(faccessat, AT_FDCWD, z.oom_counter, R_OK) == 0)
+			return;
+	}
+	strcpy(z.oom_counter, "/proc/vmstat");
+}
+
+static unsigned long count_oom_kills(void)
+{
+	static const char name[] = "\noom_kill ";	/* the same in all three */
+	char text[16384];
+
+	read_text(z.oom_counter, text, sizeof text);
+	const char *line = strstr(text, name);
+
+	return line ? strtoul(line + strlen(name), NULL, 10) : 0;
+}
+
+/*
+ * A slave has ended: FAR_STATUS_NO_MEMORY if it got SIGKILL from the kernel, or 0.
+ * Nothing tells whom the count is of: one that others kill just then is said to be, too.
+ */
+static int killed_for_memory(unsigned number, int status)
+{
+	enum { RECENT = 1000000000 };
+
+	if (status != SIGKILL || shm_load(&far__member(number)->verdict) != FAR_BY_OTHERS)
+		return 0;
+	unsigned long kills = count_oom_kills();
+	uint64_t now = far__now();
+
+	if (kills > z.oom_kills)
+		z.oom_seen = now;
+	z.oom_kills = kills;
+	return z.oom_seen && now - z.oom_seen < RECENT ? FAR_STATUS_NO_MEMORY : 0;
 }
 
 static void bury(unsigned number, int status)
@@ -672,7 +739,7 @@ static void reap(void)
 			continue;
 		for (unsigned n = 1; n <= z.highest; n++)
 			if (z.slave[n].pid == info.si_pid)
-				bury(n, status | executed);
+				bury(n, status | executed | killed_for_memory(n, status));
 	}
 }
 
@@ -793,6 +860,8 @@ static _Noreturn void zygote(pid_t master, const sigset_t *mask)
 	far__crash_handle();
 	report(0);
 	far__space_seal();
+	find_oom_counter();
+	z.oom_kills = count_oom_kills();
 	zygote_loop();
 }
 

@@ -45,7 +45,6 @@ struct scenario {
 	const char *name;
 	void (*run)(struct far_slave **slave);	/* NULLs it if it closes it */
 	bool slave;		/* it wants one */
-	bool starts;		/* what it starts is the victim meant by NEW */
 	bool init;		/* it begins before far_init() */
 	unsigned deaths, errors;	/* of whom: 1 << enum victim */
 };
@@ -100,6 +99,7 @@ static void bad(const char *format, ...)
 /* ------------------------------------------------------------- outcomes */
 
 static bool strict;	/* nothing has happened that a failure could come of */
+static bool restarting;	/* far_slave_restart() has been called, which may end calls */
 
 /* This thread's last call failed: may it have? */
 static void check_error(const char *what)
@@ -118,7 +118,18 @@ static void check_error(const char *what)
 		return;
 	if (e->code == FAR_EINIT && victim == ZYGOTE)
 		return;
+	if (e->code == FAR_EDIED && restarting)
+		return;
 	bad("%s failed, but not so", what);
+}
+
+/* This thread's last call was to a slave that is killed then, whatever else happens. */
+static void check_killed(const char *what)
+{
+	if (!far_error())
+		bad("%s has an answer", what);
+	if (far_error()->code != FAR_EKILLED || far_error()->signal != SIGKILL)
+		check_error(what);
 }
 
 static void check(const char *what, long got, long expected)
@@ -341,10 +352,7 @@ static void killed(struct far_slave **s)
 			check_mark(1, got);
 			continue;
 		}
-		if (!far_error())
-			bad("a slave that was killed has answered");
-		if (far_error()->code != FAR_EKILLED || far_error()->signal != SIGKILL)
-			check_error("a call to a slave that was killed");
+		check_killed("a call to a slave that was killed");
 	}
 	int err = far_slave_close(*s);
 
@@ -353,6 +361,50 @@ static void killed(struct far_slave **s)
 		bad("far_slave_close() of a slave that was killed gave %d", err);
 	far_error();
 	points->doomed = 0;
+}
+
+/* The call before may run, have run or never run; the one behind is for the next incarnation. */
+static void restart(struct far_slave **s)
+{
+	check_mark(0, far_invoke(*s, mark, 0));
+	far_task(int) before = far_schedule(*s, mark, 1);
+
+	if (!before)
+		check_error("far_schedule()");
+	restarting = true;
+	if (far_slave_restart(*s))
+		check_error("far_slave_restart()");
+	if (before) {
+		int got = far_wait(before);
+
+		if (!far_error() || far_error()->code != FAR_EDIED)
+			check_mark(1, got);
+	}
+	check_mark(2, far_invoke(*s, mark, 2));
+}
+
+/* What ends the first incarnation is a call; the one behind it is for the second. */
+static void respawn(struct far_slave **unused)
+{
+	(void)unused;
+	struct far_slave *s = far_slave_process(.name = "new", .queue = 2, .respawn = 3);
+
+	if (!s) {
+		check_error("far_slave_process()");
+		return;
+	}
+	far_task(int) end = far_schedule(s, raise, SIGKILL), behind = far_schedule(s, mark, 3);
+
+	if (!end || !behind)
+		check_error("far_schedule()");
+	if (end) {
+		far_wait(end);
+		check_killed("the call that ends its slave");
+	}
+	if (behind)
+		check_mark(3, far_wait(behind));
+	check_mark(4, far_invoke(s, mark, 4));
+	check_close(s);
 }
 
 /* A system call has failed in far_init() or soon after: unless it is one that is never allowed, all can be had now. */
@@ -501,13 +553,17 @@ static void reallocate(struct far_slave **s)
 static const struct scenario scenarios[] = {
 	{ "invoke", call, .slave = true, .deaths = OF(SLAVE) | OF(MASTER), .errors = OF(SLAVE) | OF(MASTER) },
 	{ "schedule", schedule, .slave = true, .deaths = OF(SLAVE) | OF(MASTER), .errors = OF(SLAVE) | OF(MASTER) },
-	{ "nested", nested, .slave = true, .starts = true, .deaths = OF(SLAVE) | OF(NEW) | OF(MASTER) | OF(ZYGOTE),
+	{ "nested", nested, .slave = true, .deaths = OF(SLAVE) | OF(NEW) | OF(MASTER) | OF(ZYGOTE),
 	  .errors = OF(SLAVE) | OF(NEW) | OF(ZYGOTE) },
-	{ "start", start, .starts = true, .deaths = OF(NEW) | OF(MASTER) | OF(ZYGOTE),
+	{ "start", start, .deaths = OF(NEW) | OF(MASTER) | OF(ZYGOTE),
 	  .errors = OF(NEW) | OF(MASTER) | OF(ZYGOTE) },
 	{ "close", close_it, .slave = true, .deaths = OF(SLAVE) | OF(MASTER) | OF(ZYGOTE),
 	  .errors = OF(SLAVE) | OF(MASTER) | OF(ZYGOTE) },
 	{ "killed", killed, .slave = true, .deaths = OF(MASTER) | OF(ZYGOTE), .errors = OF(MASTER) | OF(ZYGOTE) },
+	{ "restart", restart, .slave = true, .deaths = OF(SLAVE) | OF(NEW) | OF(MASTER) | OF(ZYGOTE),
+	  .errors = OF(SLAVE) | OF(NEW) | OF(MASTER) | OF(ZYGOTE) },
+	{ "respawn", respawn, .deaths = OF(NEW) | OF(MASTER) | OF(ZYGOTE),
+	  .errors = OF(NEW) | OF(MASTER) | OF(ZYGOTE) },
 	{ "alloc", alloc, .slave = true, .deaths = OF(SLAVE), .errors = OF(SLAVE) },
 	{ "free", dealloc, .slave = true, .deaths = OF(SLAVE), .errors = OF(SLAVE) },
 	{ "realloc", reallocate, .slave = true, .deaths = OF(SLAVE), .errors = OF(SLAVE) },
@@ -714,7 +770,7 @@ static void one_point(void)
 	struct far_slave *s = NULL;
 
 	alarm(LIMIT_S);
-	strict = false;
+	strict = restarting = false;
 	points->fired = false;
 	/* Numbers are taken in turn: have those taken again that the last point left. */
 	if (!scenario->init)
