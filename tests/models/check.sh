@@ -10,30 +10,35 @@ set -u
 export LC_ALL=C
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-# NAME MUST OPTIONS: these are explained in park.pml.
+# NAME MODEL MUST OPTIONS: these are explained in the model.
 variants=(
-	"one-sleeper          hold  -DROUNDS=4"
-	"two-sleepers         hold  -DSLEEPERS=2 -DROUNDS=3"
-	"three-sleepers       hold  -DSLEEPERS=3 -DROUNDS=1"
-	"two-wakers           hold  -DWAKERS=2"
-	"two-of-each          hold  -DWAKERS=2 -DSLEEPERS=2 -DROUNDS=1"
-	"always-fence         hold  -DALWAYS_FENCE -DWAKERS=2 -DSLEEPERS=2 -DROUNDS=1"
-	"no-membarrier        fail  -DNO_MEMBARRIER"
-	"fenced-is-enough     fail  -DFENCED_IS_ENOUGH -DSLEEPERS=2"
-	"settled-at-once      fail  -DSETTLED_AT_ONCE"
-	"settled-anyhow       fail  -DSETTLED_ANYHOW"
-	"no-fence             fail  -DNO_FENCE"
-	"no-fence-overtaken   fail  -DNO_FENCE_OVERTAKEN -DWAKERS=2"
-	"swapped              fail  -DSWAPPED"
-	"wake-up-uncounted    fail  -DWAKE_UP_UNCOUNTED -DSLEEPERS=2"
-	"vain-uncounted       fail  -DVAIN_UNCOUNTED -DSLEEPERS=2"
+	"one-sleeper          park  hold  -DROUNDS=4"
+	"two-sleepers         park  hold  -DSLEEPERS=2 -DROUNDS=3"
+	"three-sleepers       park  hold  -DSLEEPERS=3 -DROUNDS=1"
+	"two-wakers           park  hold  -DWAKERS=2"
+	"two-of-each          park  hold  -DWAKERS=2 -DSLEEPERS=2 -DROUNDS=1"
+	"always-fence         park  hold  -DALWAYS_FENCE -DWAKERS=2 -DSLEEPERS=2 -DROUNDS=1"
+	"no-membarrier        park  fail  -DNO_MEMBARRIER"
+	"fenced-is-enough     park  fail  -DFENCED_IS_ENOUGH -DSLEEPERS=2"
+	"settled-at-once      park  fail  -DSETTLED_AT_ONCE"
+	"settled-anyhow       park  fail  -DSETTLED_ANYHOW"
+	"no-fence             park  fail  -DNO_FENCE"
+	"no-fence-overtaken   park  fail  -DNO_FENCE_OVERTAKEN -DWAKERS=2"
+	"swapped              park  fail  -DSWAPPED"
+	"wake-up-uncounted    park  fail  -DWAKE_UP_UNCOUNTED -DSLEEPERS=2"
+	"vain-uncounted       park  fail  -DVAIN_UNCOUNTED -DSLEEPERS=2"
+	"kill                 doom  hold"
+	"no-barrier           doom  fail  -DNO_BARRIER"
+	"no-second-look       doom  fail  -DNO_SECOND_LOOK"
+	"left-doomed          doom  fail  -DLEFT_DOOMED"
+	"looks-first          doom  fail  -DLOOKS_FIRST"
 )
 
 find_variant() { # NAME
 	local line
 	for line in "${variants[@]}"; do
 		if [ "${line%% *}" = "$1" ]; then
-			read -r name must options <<<"$line"
+			read -r name model must options <<<"$line"
 			return
 		fi
 	done
@@ -45,7 +50,7 @@ find_variant() { # NAME
 explore() { # OPTION...
 	rm -f pan.log
 	# shellcheck disable=SC2086 # options are words
-	spin -a $options park.pml && gcc -w -DSAFETY -DMEMLIM=2048 "$@" -o pan pan.c && ./pan >pan.log 2>&1
+	spin -a $options $model.pml && gcc -w -DSAFETY -DMEMLIM=2048 "$@" -o pan pan.c && ./pan >pan.log 2>&1
 }
 
 explore_all() {
@@ -60,11 +65,11 @@ explore_for_error() {
 # All states were visited, none is bad, and no statement was left out.
 holds() {
 	grep -q 'errors: 0$' pan.log && ! grep -qE 'not completed|too small' pan.log &&
-		[ "$(grep -A 1 -E '^unreached in proctype (waker|sleeper)$' pan.log | grep -c '(0 of ')" = 2 ]
+		[ "$(grep -A 1 -E '^unreached in proctype (waker|sleeper|slave|zygote)$' pan.log | grep -c '(0 of ')" = 2 ]
 }
 
 fails() {
-	grep -q '^pan:1: invalid end state' pan.log
+	grep -qE '^pan:1: (invalid end state|assertion violated)' pan.log
 }
 
 # The steps, each with what it changes.
@@ -75,7 +80,7 @@ trace() {
 		return 1
 	fi
 	# shellcheck disable=SC2086
-	spin -k park.pml.trail -p -g $options park.pml |
+	spin -k $model.pml.trail -p -g $options $model.pml |
 		awk '/proc / { if (!/\[(else|IF|DO|break|\(1\)|\.\(goto\)|goto .*)\]$/) print; next }
 			{ name = $0; sub(/( =|:).*/, "", name); if (value[name] != $0) print; value[name] = $0 }'
 }
@@ -115,7 +120,7 @@ fi
 
 temporary=$(mktemp -d)
 trap 'rm -rf "$temporary"' EXIT
-cp "$here/park.pml" "$temporary/" && cd "$temporary" || exit 1
+cp "$here"/*.pml "$temporary/" && cd "$temporary" || exit 1
 
 status=0
 for wanted; do
