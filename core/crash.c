@@ -57,6 +57,7 @@ static struct {
 	unsigned number;
 	struct far__segment *segment;
 	uintptr_t stack_low, stack_high;
+	long data;			/* what data_size() was when a limit was set, or 0 */
 	_Atomic pid_t crashing;		/* the thread that is in the handler */
 } me;
 
@@ -243,9 +244,32 @@ static void add_maps(struct writer *w, struct far__record *r, uintptr_t address)
 
 /* ------------------------------------------------------------ the handler */
 
+/* Private writable memory, in bytes, or -errno: what RLIMIT_DATA counts, and the first stack. */
+static long data_size(void)
+{
+	enum { FIELD = 5 };
+	char text[128];
+	long size = 0;
+	int fd = (int)SYS(openat, AT_FDCWD, "/proc/self/statm", O_RDONLY | O_CLOEXEC, 0);
+
+	if (fd < 0)
+		return fd;
+	long n = SYS(read, fd, text, sizeof text);
+
+	SYS(close, fd);
+	for (long i = 0, field = 0; i < n && field <= FIELD; i++) {
+		if (text[i] == ' ')
+			field++;
+		else if (field == FIELD)
+			size = size * 10 + text[i] - '0';
+	}
+	return size * (long)PAGE;
+}
+
 static void write_facts(int signal, const siginfo_t *info, const ucontext_t *context)
 {
 	const greg_t *reg = context->uc_mcontext.gregs;
+	long data = data_size();
 	struct far__facts f = {
 		.stage = FAR_CRASH_NONE,
 		.how = FAR_BY_SIGNAL,
@@ -258,6 +282,8 @@ static void write_facts(int signal, const siginfo_t *info, const ucontext_t *con
 		.other_thread = SYS(gettid, 0) != me.pid,
 		.stack_low = me.stack_low,
 		.stack_high = me.stack_high,
+		.data = data > me.data ? (uint64_t)(data - me.data) : 0,
+		.no_descriptors = data == -EMFILE,
 	};
 
 	if (info->si_code <= 0)
@@ -357,6 +383,11 @@ void far__crash_handle(void)
 			sigaction(crashes[i], &ours, NULL);
 	if (getrlimit(RLIMIT_CORE, &cores) == 0)
 		setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, cores.rlim_max });
+}
+
+void far__crash_count_memory(void)
+{
+	me.data = data_size();
 }
 
 void far__crash_dump_cores(void)

@@ -42,6 +42,8 @@ struct far__facts {
 	uint64_t pid;
 	uint64_t other_thread;	/* it was not the one that serves */
 	uint64_t stack_low, stack_high;	/* of the serving thread */
+	uint64_t data;		/* bytes of private writable memory, beyond what it started with, if that is limited */
+	uint64_t no_descriptors;	/* all that it may have were in use */
 };
 
 _Static_assert(sizeof(struct far__facts) <= FAR_CRASH_WORDS * sizeof(uint64_t), "they fit in the head");
@@ -81,6 +83,9 @@ size_t far__crash_stack_size(void);
 
 /* In slave @number: it is at @alternate, and the stack that the slave will serve on between the other two. */
 void far__crash_listen(unsigned number, void *alternate, const void *stack_low, const void *stack_high);
+
+/* From now on its memory is limited: what it has now does not count. */
+void far__crash_count_memory(void);
 
 /* The owner wants cores of this slave. */
 void far__crash_dump_cores(void);

@@ -145,7 +145,8 @@ struct far_options {
  * slave stays dead.
  *
  * Limits. .memory_limit counts private writable memory (RLIMIT_DATA): beyond it
- * malloc() and mmap() fail. A limit of 0 is none, or what the program has.
+ * malloc() and mmap() fail. A limit of 0 is none, or what the program has. The error
+ * of a slave that ends in a way that may come of a limit names it.
  *
  * Where the program had no handler for SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT,
  * SIGTRAP or SIGSYS in far_init(), a slave process has one, on an alternate stack:

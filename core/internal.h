@@ -205,6 +205,7 @@ struct far__slave {
 	bool fail_when_full;
 	int close_ms, deadline_ms, grace_ms;
 	bool kill_on_cancel;
+	uint64_t order[FAR_ORDERS];	/* what its process is told */
 	char name[16];
 	pthread_mutex_t lock;		/* for taking ports */
 	pthread_mutex_t shared;		/* held to use the shared port */

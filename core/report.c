@@ -216,6 +216,8 @@ static bool mapping_of(const struct far__report *r, struct mapping *m)
 
 enum { READING, WRITING, EXECUTING };
 
+#define NEAR_NULL	65536ul		/* so far from NULL, on either side, NULL was meant */
+
 /* What a page fault's error code says. */
 static int access_of(const struct far__facts *f)
 {
@@ -258,9 +260,9 @@ static void describe_address(const struct far__report *r, const struct far__slav
 
 	if (f->address == 0)
 		snprintf(to, room, "NULL");
-	else if (f->address < 65536)
+	else if (f->address < NEAR_NULL)
 		snprintf(to, room, "NULL plus %llu", (unsigned long long)f->address);
-	else if (f->address > -65536ul)
+	else if (f->address > -NEAR_NULL)
 		snprintf(to, room, "NULL minus %llu", -(unsigned long long)f->address);
 	else if (!is_canonical(f->address) || f->address >> 63)
 		snprintf(to, room, "an address that no process has");
@@ -337,9 +339,16 @@ static const char *words_for_refusal(const struct far__report *r)
 			      : "using an address that cannot exist";
 }
 
+enum { GENERAL_PROTECTION = 13 };	/* a trap that does not tell the address */
+
+static bool is_access_at_null(const struct far__facts *f)
+{
+	return f->signal == SIGSEGV && (int64_t)f->code > 0 && f->access >> 32 != GENERAL_PROTECTION &&
+	       (f->address < NEAR_NULL || f->address > -NEAR_NULL);
+}
+
 static void describe_segv(const struct far__report *r, const struct far__slave *slave, char *to, size_t room)
 {
-	enum { GENERAL_PROTECTION = 13 };
 	const struct far__facts *f = &r->facts;
 	static const char *const verb[] = { "reading", "writing", "executing" };
 	char what[300];
@@ -349,7 +358,7 @@ static void describe_segv(const struct far__report *r, const struct far__slave *
 		return;
 	}
 	describe_address(r, slave, what, sizeof what);
-	snprintf(to, room, "%s %s (%#llx)", access_of(f) == EXECUTING && f->address < 65536 ? "calling" : verb[access_of(f)], what,
+	snprintf(to, room, "%s %s (%#llx)", access_of(f) == EXECUTING && f->address < NEAR_NULL ? "calling" : verb[access_of(f)], what,
 		 (unsigned long long)f->address);
 }
 
@@ -403,6 +412,27 @@ static const char *words_for_code(int signal, int code)
 	return "";
 }
 
+/*
+ * What a limit made fail, when nobody looked at the result: an abort(), or an access
+ * at NULL, where malloc() or fopen() gave it. Names the limits that may be behind it.
+ */
+static void describe_limits(const struct far__facts *f, const struct far__slave *slave, char *to, size_t room)
+{
+	uint64_t memory = slave->order[FAR_MEMORY_LIMIT], files = slave->order[FAR_FILE_LIMIT];
+	unsigned shift = memory < 16ul << 20 ? 10 : 20;
+
+	*to = 0;
+	if (f->signal != SIGABRT && !is_access_at_null(f))
+		return;
+	if (f->no_descriptors && files)
+		snprintf(to, room, "; all descriptors of its .file_limit (%llu) are in use", (unsigned long long)files);
+	else if (f->no_descriptors)
+		snprintf(to, room, "; all descriptors that it may have are in use");
+	else if (memory)
+		snprintf(to, room, "; it used %llu of the %llu %s of its .memory_limit", (unsigned long long)f->data >> shift,
+			 (unsigned long long)memory >> shift, shift == 10 ? "KiB" : "MiB");
+}
+
 /* What the crash was, in words. */
 static void describe(const struct far__report *r, const struct far__slave *slave, char *to, size_t room)
 {
@@ -446,11 +476,12 @@ static void explain_crash(struct far_error *e, const struct far__site *site, con
 			  const struct far__report *r)
 {
 	const struct far__facts *f = &r->facts;
-	char what[sizeof e->message];
+	char what[sizeof e->message], limits[100];
 
 	describe(r, slave, what, sizeof what);
-	far__error_fill(e, FAR_ECRASHED, EOWNERDEAD, site->function, site, "slave process \"%s\" crashed: SIG%s%s, %s", slave->name,
-			abbreviation_of((int)f->signal), f->other_thread ? " in another thread" : "", what);
+	describe_limits(f, slave, limits, sizeof limits);
+	far__error_fill(e, FAR_ECRASHED, EOWNERDEAD, site->function, site, "slave process \"%s\" crashed: SIG%s%s, %s%s", slave->name,
+			abbreviation_of((int)f->signal), f->other_thread ? " in another thread" : "", what, limits);
 	e->signal = (int)f->signal;
 	e->signal_code = (int)f->code;
 	e->address = (void *)(uintptr_t)f->address;
@@ -458,9 +489,23 @@ static void explain_crash(struct far_error *e, const struct far__site *site, con
 	e->far__report = r->id;
 }
 
-static void explain_status(struct far_error *e, const struct far__site *site, const char *name, int status)
+/* Why a slave was killed by a signal that is no crash. */
+static void describe_kill(const struct far__slave *slave, int signal, char *to, size_t room)
+{
+	unsigned long long seconds = slave->order[FAR_CPU_LIMIT];
+
+	if (signal == SIGXCPU && seconds)
+		snprintf(to, room, "its .cpu_limit of %llu s", seconds);
+	else
+		snprintf(to, room, "%s", signal == SIGXCPU ? "its limit of CPU time"
+			 : signal == SIGXFSZ ? "its limit of file size" : strsignal(signal));
+}
+
+static void explain_status(struct far_error *e, const struct far__site *site, const struct far__slave *slave, int status)
 {
 	int signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+	const char *name = slave->name;
+	char why[100];
 
 	if (status & FAR_STATUS_EXECUTED) {
 		far__error_fill(e, FAR_EDIED, EOWNERDEAD, site->function, site,
@@ -471,9 +516,9 @@ static void explain_status(struct far_error *e, const struct far__site *site, co
 				abbreviation_of(signal), strsignal(signal));
 		e->signal = signal;
 	} else if (signal) {
+		describe_kill(slave, signal, why, sizeof why);
 		far__error_fill(e, FAR_EKILLED, EOWNERDEAD, site->function, site,
-				"slave process \"%s\" was killed by SIG%s (%s)", name, abbreviation_of(signal),
-				signal == SIGXCPU ? "its limit of CPU time" : signal == SIGXFSZ ? "its limit of file size" : strsignal(signal));
+				"slave process \"%s\" was killed by SIG%s (%s)", name, abbreviation_of(signal), why);
 		e->signal = signal;
 	} else {
 		far__error_fill(e, FAR_EEXITED, EOWNERDEAD, site->function, site,
@@ -517,6 +562,6 @@ void far__explain_death(struct far_error *e, const struct far__site *site, const
 	else if (by > FAR_BY_OTHERS && by <= FAR_BY_RESTART && WIFSIGNALED(status))
 		explain_verdict(e, site, slave, status, verdict);
 	else
-		explain_status(e, site, slave->name, status);
+		explain_status(e, site, slave, status);
 	free(report);
 }

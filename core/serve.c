@@ -252,8 +252,10 @@ static void take_orders(const struct far__segment *segment)
 	shm_copy_out(name, segment->name, 2);
 	prctl(PR_SET_NAME, name);
 	shm_copy_out(order, segment->order, FAR_ORDERS);
-	if (order[FAR_MEMORY_LIMIT])
+	if (order[FAR_MEMORY_LIMIT]) {
 		limit(RLIMIT_DATA, (far__own_status("VmData:") << 10) + order[FAR_MEMORY_LIMIT]);
+		far__crash_count_memory();
+	}
 	limit(RLIMIT_CPU, order[FAR_CPU_LIMIT]);
 	limit(RLIMIT_NPROC, order[FAR_PROCESS_LIMIT]);
 	limit(RLIMIT_NOFILE, order[FAR_FILE_LIMIT]);

@@ -116,6 +116,12 @@ static struct far__slave *open_slave(const struct far__site *site, unsigned numb
 	slave->deadline_ms = o->deadline_ms;
 	slave->grace_ms = o->grace_ms;
 	slave->kill_on_cancel = o->kill_on_cancel;
+	slave->order[FAR_MEMORY_LIMIT] = o->memory_limit;
+	slave->order[FAR_CPU_LIMIT] = o->cpu_limit;
+	slave->order[FAR_PROCESS_LIMIT] = o->process_limit;
+	slave->order[FAR_FILE_LIMIT] = o->file_limit;
+	slave->order[FAR_NICE] = (uint64_t)o->nice;
+	slave->order[FAR_CORE_DUMPS] = o->core_dumps != 0;
 	slave->server = NULL;
 	if (o->name)
 		snprintf(slave->name, sizeof slave->name, "%s", o->name);
@@ -263,15 +269,11 @@ struct far_slave *far__slave_here(const struct far_options *o)
 static void give_orders(const struct far__slave *slave, const struct far_options *o)
 {
 	struct far__segment *segment = slave->segment;
-	uint64_t name[2], order[FAR_ORDERS] = {
-		[FAR_MEMORY_LIMIT] = o->memory_limit, [FAR_CPU_LIMIT] = o->cpu_limit,
-		[FAR_PROCESS_LIMIT] = o->process_limit, [FAR_FILE_LIMIT] = o->file_limit,
-		[FAR_NICE] = (uint64_t)o->nice, [FAR_CORE_DUMPS] = o->core_dumps != 0,
-	};
+	uint64_t name[2];
 
 	memcpy(name, slave->name, sizeof name);
 	shm_copy_in(segment->name, name, 2);
-	shm_copy_in(segment->order, order, FAR_ORDERS);
+	shm_copy_in(segment->order, slave->order, FAR_ORDERS);
 	shm_store64(&segment->setup, (uintptr_t)o->setup);
 	shm_store64(&segment->setup_argument, (uintptr_t)o->setup_arg);
 	shm_store(&far__member(slave->number)->respawn, (uint32_t)o->respawn);

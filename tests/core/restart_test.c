@@ -316,6 +316,55 @@ TEST(memory_can_be_limited)
 	CHECK_EQ(far_slave_close(s), 0);
 }
 
+static void use_all_memory(void)
+{
+	volatile char *volatile block;
+
+	while ((block = malloc(1 << 20)))
+		;
+	*block = 1;
+}
+
+static void use_too_large_a_block(void)
+{
+	void *volatile block = malloc(1 << 30);
+
+	if (!block)
+		abort();
+}
+
+static void use_all_descriptors(void)
+{
+	while (dup(STDERR_FILENO) >= 0)
+		;
+	FILE *volatile f = fopen("/dev/null", "r");
+
+	fclose(f);
+}
+
+TEST(a_crash_names_the_limit_that_it_may_come_of)
+{
+	struct far_slave *s = far_slave_process(.memory_limit = 64 << 20, .file_limit = 33, .respawn = 3);
+	int used = 0;
+
+	far_invoke(s, use_all_memory);
+	CHECK_FAILED(FAR_ECRASHED);
+	const char *words = strstr(far_error()->message, "writing NULL (0); it used ");
+
+	CHECK(words && sscanf(words, "%*[^;]; it used %d of the 64 MiB of its .memory_limit", &used) == 1);
+	CHECK(used >= 50 && used <= 64);
+	far_invoke(s, use_too_large_a_block);
+	CHECK_FAILED(FAR_ECRASHED);
+	CHECK_HAS(far_error()->message, "abort() was called; it used 0 of the 64 MiB of its .memory_limit");
+	far_invoke(s, use_all_descriptors);
+	CHECK_FAILED(FAR_ECRASHED);
+	CHECK_HAS(far_error()->message, "; all descriptors of its .file_limit (33) are in use");
+	far_invoke(s, raise, SIGSEGV);
+	CHECK_FAILED(FAR_ECRASHED);
+	CHECK(!strstr(far_error()->message, "limit"));
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
 static rlim_t limit_of(int resource)
 {
 	struct rlimit limit;
@@ -354,6 +403,7 @@ TEST(processor_time_can_be_limited)
 	far_invoke(s, burn);
 	CHECK(far_error());
 	CHECK_EQ(far_error()->signal, SIGXCPU);
+	CHECK_HAS(far_error()->message, "its .cpu_limit of 1 s");
 	far_slave_close(s);
 	far_error();
 }
