@@ -382,7 +382,7 @@ enum far_code {
 	/* How else a slave process ended before the call did; far_died() is true of these and FAR_EDIED. */
 	FAR_ECRASHED,		/* by a fault of its own: .signal SIGSEGV, BUS, ILL, FPE, ABRT, TRAP or SYS, .address */
 	FAR_EEXITED,		/* by exit() or the like: .status */
-	FAR_EKILLED,		/* by another signal: .signal */
+	FAR_EKILLED,		/* by another signal: .signal; the message tells of the out-of-memory killer */
 };
 
 struct far_error {

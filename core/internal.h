@@ -131,6 +131,9 @@ void far__member_crashed(unsigned number);
 /* In a member's .status, beside what wait() gives: the process had executed another program. */
 #define FAR_STATUS_EXECUTED	(1u << 16)
 
+/* Or: the kernel killed it, for there was no memory. */
+#define FAR_STATUS_NO_MEMORY	(1u << 17)
+
 /* A slave's handle, in its present life. */
 static inline uintptr_t far__member_handle(unsigned number)
 {

@@ -490,11 +490,14 @@ static void explain_crash(struct far_error *e, const struct far__site *site, con
 }
 
 /* Why a slave was killed by a signal that is no crash. */
-static void describe_kill(const struct far__slave *slave, int signal, char *to, size_t room)
+static void describe_kill(const struct far__slave *slave, int status, char *to, size_t room)
 {
+	int signal = WTERMSIG(status);
 	unsigned long long seconds = slave->order[FAR_CPU_LIMIT];
 
-	if (signal == SIGXCPU && seconds)
+	if (status & FAR_STATUS_NO_MEMORY)
+		snprintf(to, room, "by the kernel, which had no memory left: its out-of-memory killer");
+	else if (signal == SIGXCPU && seconds)
 		snprintf(to, room, "its .cpu_limit of %llu s", seconds);
 	else
 		snprintf(to, room, "%s", signal == SIGXCPU ? "its limit of CPU time"
@@ -516,7 +519,7 @@ static void explain_status(struct far_error *e, const struct far__site *site, co
 				abbreviation_of(signal), strsignal(signal));
 		e->signal = signal;
 	} else if (signal) {
-		describe_kill(slave, signal, why, sizeof why);
+		describe_kill(slave, status, why, sizeof why);
 		far__error_fill(e, FAR_EKILLED, EOWNERDEAD, site->function, site,
 				"slave process \"%s\" was killed by SIG%s (%s)", name, abbreviation_of(signal), why);
 		e->signal = signal;

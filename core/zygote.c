@@ -69,6 +69,9 @@ static struct {
 	uint32_t vain[FAR_SLAVES_MAX];	/* incarnations in a row that took none */
 	uint64_t due[FAR_SLAVES_MAX];	/* when the next shall be started, or 0 */
 	bool restart[FAR_SLAVES_MAX];	/* it is being killed for that */
+	char oom_counter[512];		/* the file that counts whom the kernel kills for memory ... */
+	unsigned long oom_kills;	/* ... how many when it was last read ... */
+	uint64_t oom_seen;		/* ... and when it was seen that they have become more */
 	bool look;			/* for one that has executed another program ... */
 	uint64_t look_after;		/* ... when it is time for that again */
 } z;
@@ -493,6 +496,19 @@ static void restart_wanted(void)
 	}
 }
 
+/* The beginning of a file of the kernel's, as a string. */
+static void read_text(const char *path, char *text, size_t size)
+{
+	int fd = (int)SYS(openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+	size_t used = 0;
+	long n;
+
+	while (fd >= 0 && (n = SYS(read, fd, text + used, size - 1 - used)) > 0)
+		used += (size_t)n;
+	SYS(close, fd);
+	text[used] = 0;
+}
+
 /* Whether a process has executed a program since it was forked. Of a zombie the kernel knows it too. */
 static bool has_executed(pid_t pid)
 {
@@ -501,13 +517,7 @@ static bool has_executed(pid_t pid)
 	unsigned flags = NOT_EXECUTED;
 
 	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	int fd = (int)SYS(openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
-	long n = fd < 0 ? -1 : SYS(read, fd, text, sizeof text - 1);
-
-	SYS(close, fd);
-	if (n <= 0)
-		return false;
-	text[n] = 0;
+	read_text(path, text, sizeof text);
 	char *end = strrchr(text, ')');	/* of its name */
 
 	return end && sscanf(end + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) == 1 && !(flags & NOT_EXECUTED);
@@ -525,6 +535,57 @@ static void look_for_executed(void)
 	}
 	z.look_after = far__now() + 10 * (far__now() - start) + 1000000;
 	z.look = false;
+}
+
+/*
+ * The kernel counts whom it kills for memory before it does so. Which file has the
+ * count of our memory cgroup, or else that of the whole machine.
+ */
+static void find_oom_counter(void)
+{
+	static const struct { const char *before, *mount, *name; } kinds[] = {
+		{ ":memory:", "/sys/fs/cgroup/memory", "memory.oom_control" },	/* version 1 */
+		{ "0::", "/sys/fs/cgroup", "memory.events" },			/* version 2 */
+	};
+	char text[4096];
+
+	read_text("/proc/self/cgroup", text, sizeof text);
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+		const char *path = strstr(text, kinds[i].before);
+
+		if (!path)
+			continue;
+		path += strlen(kinds[i].before);
+		snprintf(z.oom_counter, sizeof z.oom_counter, "%s%.*s/%s", kinds[i].mount, (int)strcspn(path, "\n"), path,
+			 kinds[i].name);
+		if (SYS(faccessat, AT_FDCWD, z.oom_counter, R_OK) == 0)
+			return;
+	}
+	strcpy(z.oom_counter, "/proc/vmstat");
+}
+
+static unsigned long count_oom_kills(void)
+{
+	static const char name[] = "\noom_kill ";	/* the same in all three */
+	char text[16384];
+
+	read_text(z.oom_counter, text, sizeof text);
+	const char *line = strstr(text, name);
+
+	return line ? strtoul(line + strlen(name), NULL, 10) : 0;
+}
+
+/* A slave has got SIGKILL: was it for memory? Nothing tells whom the count is of: one killed by others just then is said to be, too. */
+static bool is_out_of_memory(void)
+{
+	enum { RECENT = 1000000000 };
+	unsigned long kills = count_oom_kills();
+	uint64_t now = far__now();
+
+	if (kills > z.oom_kills)
+		z.oom_seen = now;
+	z.oom_kills = kills;
+	return z.oom_seen && now - z.oom_seen < RECENT;
 }
 
 static void bury(unsigned number, int status)
@@ -667,9 +728,11 @@ static void reap(void)
 
 		if (waitpid(info.si_pid, &status, 0) != info.si_pid)
 			continue;
+		int why = executed | (status == SIGKILL && is_out_of_memory() ? FAR_STATUS_NO_MEMORY : 0);
+
 		for (unsigned n = 1; n <= z.highest; n++)
 			if (z.pid[n] == info.si_pid)
-				bury(n, status | executed);
+				bury(n, status | why);
 	}
 }
 
@@ -790,6 +853,8 @@ static _Noreturn void zygote(pid_t master, const sigset_t *mask)
 	far__crash_handle();
 	report(0);
 	far__space_seal();
+	find_oom_counter();
+	z.oom_kills = count_oom_kills();
 	zygote_loop();
 }
 

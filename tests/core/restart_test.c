@@ -365,6 +365,98 @@ TEST(a_crash_names_the_limit_that_it_may_come_of)
 	CHECK_EQ(far_slave_close(s), 0);
 }
 
+/* ------------------------------------------------- the kernel's own limits */
+
+/* Write @text into a file of the folder: whether that is allowed. */
+static bool say(const char *folder, const char *name, const char *text)
+{
+	char path[600];
+
+	snprintf(path, sizeof path, "%s/%s", folder, name);
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool good = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+
+	if (fd >= 0)
+		close(fd);
+	return good;
+}
+
+/* Make a memory cgroup of 64 MiB within our own: its folder, or NULL. */
+static const char *make_cgroup(void)
+{
+	static char folder[500];
+	char line[300];
+	FILE *f = fopen("/proc/self/cgroup", "re");
+	bool made = false;
+
+	while (f && !made && fgets(line, sizeof line, f)) {
+		bool first = strstr(line, ":memory:"), second = !strncmp(line, "0::", 3);
+
+		if (!first && !second)
+			continue;
+		line[strcspn(line, "\n")] = 0;
+		snprintf(folder, sizeof folder, "/sys/fs/cgroup%s%s/farcall-test-%d", first ? "/memory" : "",
+			 strrchr(line, ':') + 1, (int)getpid());
+		if (mkdir(folder, 0700))
+			continue;
+		made = say(folder, first ? "memory.limit_in_bytes" : "memory.max", "64M");
+		say(folder, first ? "memory.swappiness" : "memory.swap.max", "0");
+		if (!made)
+			rmdir(folder);
+	}
+	if (f)
+		fclose(f);
+	return made ? folder : NULL;
+}
+
+static void touch_all_memory(void)
+{
+	for (;;) {
+		void *volatile block = malloc(1 << 20);
+
+		memset(block, 1, 1 << 20);
+	}
+}
+
+static void run_out_of_memory(const char *cgroup)
+{
+	alarm(TEST_SECONDS / 2);	/* for the cgroup is removed after it */
+	if (!say(cgroup, "cgroup.procs", "0") || far_init())
+		fail_at(__FILE__, __LINE__, "not in a memory cgroup");
+	struct far_slave *s = far_slave_process(.respawn = 3), *other = far_slave_process();
+
+	far_invoke(s, die, SIGKILL);
+	CHECK_FAILED(FAR_EKILLED);
+	CHECK_HAS(far_error()->message, "was killed by SIGKILL (Killed)");
+	far_invoke(s, touch_all_memory);
+	CHECK_FAILED(FAR_EKILLED);
+	CHECK_HAS(far_error()->message, "by the kernel, which had no memory left: its out-of-memory killer");
+	CHECK_EQ(far_invoke(s, add, 1, 2), 3);
+	CHECK_EQ(far_invoke(other, add, 1, 2), 3);
+	CHECK_EQ(far_slave_close(s), 0);
+	CHECK_EQ(far_slave_close(other), 0);
+}
+
+PLAIN(a_slave_that_the_kernel_kills_for_memory_is_told)
+{
+	const char *cgroup = make_cgroup();
+	int status;
+
+	if (!cgroup) {
+		puts("SKIP: no memory cgroup can be made");
+		return;
+	}
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		run_out_of_memory(cgroup);
+		exit(0);
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	AWAIT(5, rmdir(cgroup) == 0);
+	CHECK_EQ(status, 0);
+}
+
 static rlim_t limit_of(int resource)
 {
 	struct rlimit limit;
