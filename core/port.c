@@ -39,8 +39,11 @@ static void thread_ends(void *unused)
 			continue;
 		pthread_mutex_lock(&port->slave->lock);
 		/* Closing has taken the port from us already, if it is closed. */
-		if (port->holder == thread->id)
+		if (port->holder == thread->id) {
 			port->slave->ports_taken &= ~(1u << port->number);
+			/* A call that was served while this thread waited here has ended it, by pthread_exit() say. */
+			atomic_store_explicit(&port->busy, 0, memory_order_release);
+		}
 		pthread_mutex_unlock(&port->slave->lock);
 	}
 	free(thread->port);

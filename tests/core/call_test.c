@@ -519,6 +519,20 @@ TEST_BOTH(a_function_that_ends_its_thread_ends_the_slave)
 	far_slave_close(s);
 }
 
+static void end_thread_from_queue(void)
+{
+	far_wait(far_schedule(far_slave_self(), pthread_exit, NULL));
+}
+
+TEST_BOTH(a_call_that_is_served_in_another_may_end_the_thread)
+{
+	struct far_slave *s = START();
+
+	far_invoke(s, end_thread_from_queue);
+	CHECK_DIED();
+	far_slave_close(s);
+}
+
 TEST_BOTH(variadic_functions_are_called)
 {
 	struct far_slave *s = START();
