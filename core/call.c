@@ -516,7 +516,7 @@ void far__explain(struct far_error *e, const struct far__site *site, uintptr_t h
 					   reply->word[2]);
 		else
 			far__error_fill(e, FAR_EDIED, EOWNERDEAD, site->function, site,
-					"the thread that ran it ended (pthread_exit?)");
+					"the thread that ran it ended (pthread_exit or longjmp?)");
 		break;
 	default:
 		far__error_fill(e, FAR_ECLOSED, EBADF, site->function, site,

@@ -410,9 +410,9 @@ void far__crash_listen(unsigned number, void *alternate, const void *stack_low, 
 	sigaltstack(&(stack_t){ .ss_sp = alternate, .ss_size = least_stack }, NULL);
 }
 
-void far__crash_thread_ends(void)
+void far__crash_say(enum far__crash_how how)
 {
-	struct far__facts f = { .stage = FAR_CRASH_NONE, .how = FAR_BY_THREAD_EXIT, .pid = (uint64_t)me.pid };
+	struct far__facts f = { .stage = FAR_CRASH_NONE, .how = how, .pid = (uint64_t)me.pid };
 
 	shm_copy_in(me.segment->crash, (const uint64_t *)&f, sizeof f / sizeof(uint64_t));
 	shm_store64(&((struct far__facts *)me.segment->crash)->stage, FAR_CRASH_FACTS);

@@ -28,6 +28,7 @@ enum far__crash_stage { FAR_CRASH_NONE, FAR_CRASH_FACTS, FAR_CRASH_WHOLE };
 enum far__crash_how {
 	FAR_BY_SIGNAL = 1,
 	FAR_BY_THREAD_EXIT,	/* the serving thread ended: pthread_exit(), a cancellation */
+	FAR_BY_JUMP,		/* a function was left by longjmp(), and its call with it */
 };
 
 struct far__facts {
@@ -90,8 +91,8 @@ void far__crash_count_memory(void);
 /* The owner wants cores of this slave. */
 void far__crash_dump_cores(void);
 
-/* The serving thread ends by itself, and its process with it: leave word of it. */
-void far__crash_thread_ends(void);
+/* The process is about to end, by itself: leave word of it. */
+void far__crash_say(enum far__crash_how how);
 
 /* ------------------------------------------------------- report.c: in its owner */
 

@@ -562,6 +562,9 @@ void far__explain_death(struct far_error *e, const struct far__site *site, const
 	else if (report && report->facts.how == FAR_BY_THREAD_EXIT && !WIFSIGNALED(status))
 		far__error_fill(e, FAR_EDIED, EOWNERDEAD, site->function, site,
 				"the thread of slave process \"%s\" that ran it ended (pthread_exit?)", slave->name);
+	else if (report && report->facts.how == FAR_BY_JUMP && !WIFSIGNALED(status))
+		far__error_fill(e, FAR_EDIED, EOWNERDEAD, site->function, site,
+				"a function in slave process \"%s\" was left by longjmp(), out of its call", slave->name);
 	else if (by > FAR_BY_OTHERS && by <= FAR_BY_RESTART && WIFSIGNALED(status))
 		explain_verdict(e, site, slave, status, verdict);
 	else

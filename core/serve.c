@@ -42,6 +42,25 @@ int far_interrupted(void)
 			   (running->deadline && far__now() >= running->deadline));
 }
 
+/*
+ * A function was left by longjmp(), out of its call, for another that called farcall or
+ * that has ended: what it jumped over is not answered. End the slave, so that it is;
+ * far_slave_here() has nothing that could be ended.
+ */
+static void jumped(void)
+{
+	const struct far__server *server = far__thread.server;
+
+	if (!server || far__is_forked)
+		return;
+	if (server->process) {
+		far__crash_say(FAR_BY_JUMP);
+		exit(0);
+	}
+	if (far__slave_by_number(server->number)->kind == FAR_THREAD)
+		pthread_exit(NULL);
+}
+
 bool far__run(struct far_frame *frame, struct far__running *running)
 {
 	struct far__thread *thread = &far__thread;
@@ -52,7 +71,8 @@ bool far__run(struct far_frame *frame, struct far__running *running)
 	thread->running = running;
 	int cut_short = far__replay(frame);
 
-	/* far__unwind() may have come from deeper calls: those are over too. */
+	if (FAR_UNLIKELY(thread->running != running))
+		jumped();
 	thread->running = running->outer;
 	return cut_short;
 }

@@ -82,7 +82,7 @@ static struct {
 static void serving_thread_ends(void *unused)
 {
 	(void)unused;
-	far__crash_thread_ends();
+	far__crash_say(FAR_BY_THREAD_EXIT);
 	exit(0);
 }
 
@@ -575,7 +575,10 @@ static unsigned long count_oom_kills(void)
 	return line ? strtoul(line + strlen(name), NULL, 10) : 0;
 }
 
-/* A slave has got SIGKILL: was it for memory? Nothing tells whom the count is of: one killed by others just then is said to be, too. */
+/*
+ * A slave has got SIGKILL: was it for memory? Nothing tells whom the count is of: one
+ * that others kill just then is said to be, too.
+ */
 static bool is_out_of_memory(void)
 {
 	enum { RECENT = 1000000000 };

@@ -403,6 +403,37 @@ CRIME cancel_self(void)
 	pthread_testcancel();
 }
 
+static jmp_buf outer;
+
+static void jump_to_outer(void)
+{
+	longjmp(outer, 1);
+}
+
+CRIME jump_out_of_an_inner_call(void)
+{
+	if (!setjmp(outer))
+		far_invoke(far_slave_self(), jump_to_outer);
+}
+
+/* From the slave's queue, which is served while this call waits. */
+CRIME jump_out_of_a_queued_call(void)
+{
+	if (!setjmp(outer))
+		far_wait(far_schedule(far_slave_self(), jump_to_outer));
+}
+
+static void set_outer(void)
+{
+	(void)setjmp(outer);
+}
+
+CRIME jump_into_an_ended_call(void)
+{
+	far_invoke(far_slave_self(), set_outer);
+	longjmp(outer, 1);
+}
+
 CRIME execute_true(void)
 {
 	execl("/bin/true", "true", (char *)NULL);
@@ -568,7 +599,7 @@ static const struct crime {
 	X(recurse_for_ever, CRASHED(SIGSEGV), .words = "stack overflow (it had 8192 KiB)"),
 	X(large_alloca, CRASHED(SIGSEGV), .words = "stack overflow"),
 	X(smash_the_stack, CRASHED(SIGABRT), .words = "stack smashing detected"),
-	X(recurse_in_another_thread, CRASHED(SIGSEGV), .words = "SIGSEGV"),
+	X(recurse_in_another_thread, CRASHED(SIGSEGV), .words = "which it could not report"),
 	X(crash_in_another_thread, CRASHED(SIGSEGV), .words = "in another thread, writing NULL"),
 	X(crash_in_eight_threads, CRASHED(SIGSEGV), .words = "in another thread, reading NULL plus 24"),
 	X(unmap_own_stack, CRASHED(SIGSEGV), .words = "its own memory, where nothing is"),
@@ -594,6 +625,9 @@ static const struct crime {
 	X(call_exit_of_thread, EXITED(7), .words = "exited with status 7"),
 	X(call_pthread_exit, DIED, .words = "that ran it ended (pthread_exit?)"),
 	X(cancel_self, DIED, .words = "that ran it ended (pthread_exit?)"),
+	X(jump_out_of_an_inner_call, DIED, .words = "was left by longjmp()"),
+	X(jump_out_of_a_queued_call, DIED, .words = "was left by longjmp()"),
+	X(jump_into_an_ended_call, DIED, .words = "was left by longjmp()"),
 	X(execute_true, DIED, .words = "executed another program"),
 	X(execute_sleep, DIED, .words = "executed another program"),
 	X(close_all_and_execute, DIED, .words = "executed another program"),
@@ -947,8 +981,18 @@ static void jump(void)
 	longjmp(old, 1);
 }
 
-/* C does not say what happens. Here: anything but a call that never ends. */
-TEST(a_jump_out_of_the_function_ends_the_call)
+TEST(a_jump_out_of_a_call_ends_a_thread_slave)
+{
+	struct far_slave *t = far_slave_thread();
+
+	far_invoke(t, jump_out_of_a_queued_call);
+	CHECK_FAILED(FAR_EDIED);
+	CHECK_HAS(far_error()->message, "ended (pthread_exit or longjmp?)");
+	CHECK_EQ(far_slave_close(t), 0);
+}
+
+/* From where the earlier function was it looks like a return of the later one. Anything but a call that never ends. */
+TEST(a_jump_into_an_earlier_function_ends_the_call)
 {
 	struct far_slave *s = far_slave_process();
 
