@@ -151,7 +151,12 @@ struct far_options {
  * Where the program had no handler for SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT,
  * SIGTRAP or SIGSYS in far_init(), a slave process has one, on an alternate stack:
  * it leaves word of the crash (far_error_print()) and dies of the signal. A function
- * may replace it; then the signal is all that is known.
+ * may replace it; then the signal is all that is known ("which it could not report").
+ * So it is when another thread of the process overflows its stack, for it has no
+ * alternate one unless the function gave it one by sigaltstack().
+ *
+ * A called function is left by returning or by far_raise(). longjmp() out of its call
+ * ends the slave (FAR_EDIED), where that can be told from a return.
  */
 #define far_slave_thread(...)	far__slave_thread(FAR__OPTIONS(__VA_ARGS__))
 #define far_slave_process(...)	far__slave_process(FAR__OPTIONS(__VA_ARGS__))

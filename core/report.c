@@ -266,6 +266,8 @@ static void describe_address(const struct far__report *r, const struct far__slav
 		snprintf(to, room, "NULL minus %llu", -(unsigned long long)f->address);
 	else if (!is_canonical(f->address) || f->address >> 63)
 		snprintf(to, room, "an address that no process has");
+	else if (has_overflown(f, &m) && f->other_thread)
+		snprintf(to, room, "beyond the end of the stack: stack overflow");
 	else if (has_overflown(f, &m))
 		snprintf(to, room, "beyond the end of the stack: stack overflow (it had %llu KiB)",
 			 (unsigned long long)(f->stack_high - f->stack_low) >> 10);

@@ -219,6 +219,21 @@ CRIME recurse_in_another_thread(void)
 	pthread_join(thread, NULL);
 }
 
+static void *recurse_with_alternate_stack(void *unused)
+{
+	sigaltstack(&(stack_t){ .ss_sp = malloc(65536), .ss_size = 65536 }, NULL);
+	recurse_for_ever();
+	return unused;
+}
+
+CRIME recurse_in_a_thread_with_an_alternate_stack(void)
+{
+	pthread_t thread;
+
+	pthread_create(&thread, NULL, recurse_with_alternate_stack, NULL);
+	pthread_join(thread, NULL);
+}
+
 static void *crash_in_thread(void *unused)
 {
 	write_null();
@@ -600,6 +615,8 @@ static const struct crime {
 	X(large_alloca, CRASHED(SIGSEGV), .words = "stack overflow"),
 	X(smash_the_stack, CRASHED(SIGABRT), .words = "stack smashing detected"),
 	X(recurse_in_another_thread, CRASHED(SIGSEGV), .words = "which it could not report"),
+	X(recurse_in_a_thread_with_an_alternate_stack, CRASHED(SIGSEGV),
+	  .words = "in another thread, writing beyond the end of the stack: stack overflow (0x"),
 	X(crash_in_another_thread, CRASHED(SIGSEGV), .words = "in another thread, writing NULL"),
 	X(crash_in_eight_threads, CRASHED(SIGSEGV), .words = "in another thread, reading NULL plus 24"),
 	X(unmap_own_stack, CRASHED(SIGSEGV), .words = "its own memory, where nothing is"),
