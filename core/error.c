@@ -55,8 +55,12 @@ static bool is_new(const char *message)
 
 void far__complain(const char *message)
 {
-	if (is_new(message))
-		fprintf(stderr, "farcall: %s\n", message);
+	if (!is_new(message))
+		return;
+	int cancel = far__put_cancel_off();
+
+	fprintf(stderr, "farcall: %s\n", message);
+	pthread_setcancelstate(cancel, NULL);
 }
 
 static void print_unseen(void)

@@ -141,7 +141,7 @@ const char *far__image_describe(const void *p)
 
 	if (on_my_stack(p))
 		return "this thread's stack";
-	maps = fopen("/proc/self/maps", "re");
+	maps = fopen("/proc/self/maps", "rce");
 	if (!maps)
 		return "private memory";
 	while (fgets(line, sizeof line, maps)) {

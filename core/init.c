@@ -97,7 +97,7 @@ unsigned long far__own_status(const char *name)
 	size_t length = strlen(name);
 	unsigned long value = 0;
 	char line[128];
-	FILE *f = fopen("/proc/self/status", "re");
+	FILE *f = fopen("/proc/self/status", "rce");
 
 	while (f && fgets(line, sizeof line, f)) {
 		if (strncmp(line, name, length))

@@ -269,6 +269,18 @@ extern unsigned far__my_window;
 /* This is a child made by fork(): everything is refused. */
 extern bool far__is_forked;
 
+/*
+ * Functions of ours are no cancellation points, but some of the C library's are: have
+ * pthread_cancel() wait, until pthread_setcancelstate() to what this returns.
+ */
+static inline int far__put_cancel_off(void)
+{
+	int before;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+	return before;
+}
+
 /* ---------------------------------------------------------------- init.c */
 
 /* Shared memory and waiting, without slave processes: 0, or -errno with far_error(). */

@@ -105,7 +105,7 @@ bool far__ports_idle(struct far__slave *slave, uint64_t deadline)
 				return false;
 			struct timespec t = { .tv_nsec = 50000 };
 
-			nanosleep(&t, NULL);
+			SYS(nanosleep, &t, NULL);
 		}
 	}
 	return true;

@@ -422,9 +422,11 @@ static int close_thread(struct far__slave *slave, uint64_t deadline)
 	struct timespec at = { (time_t)(deadline / 1000000000), (long)(deadline % 1000000000) };
 
 	say_stop(slave);
+	int cancel = far__put_cancel_off();
 	int err = deadline == FAR_FOREVER ? pthread_join(slave->thread, NULL)
 					  : pthread_clockjoin_np(slave->thread, NULL, CLOCK_MONOTONIC, &at);
 
+	pthread_setcancelstate(cancel, NULL);
 	if (err == ETIMEDOUT) {
 		/* It goes on using its segment and its server: those stay its own for ever. */
 		pthread_detach(slave->thread);

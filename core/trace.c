@@ -640,12 +640,14 @@ void far_error_print(FILE *stream)
 	if (!e)
 		return;
 	struct far_error error = *e;
+	int cancel = far__put_cancel_off();
 
 	fprintf(stream, "%s\n", error.message);
-	if (!error.far__report)
-		return;
-	print_trace(stream, error.far__report);
-	/* Calls have been made meanwhile: this stays the last failure, and has been seen. */
-	far__fail_with(&error);
-	(void)far_error();
+	if (error.far__report) {
+		print_trace(stream, error.far__report);
+		/* Calls have been made meanwhile: this stays the last failure, and has been seen. */
+		far__fail_with(&error);
+		(void)far_error();
+	}
+	pthread_setcancelstate(cancel, NULL);
 }

@@ -524,6 +524,85 @@ static void end_thread_from_queue(void)
 	far_wait(far_schedule(far_slave_self(), pthread_exit, NULL));
 }
 
+/* What a thread that is cancelled meanwhile has to show. */
+struct patient {
+	struct far_slave *slave;
+	int *begun;
+	int invoked, waited, closed;
+};
+
+static int say_and_add(int *begun, int a, int b)
+{
+	__atomic_store_n(begun, 1, __ATOMIC_SEQ_CST);
+	usleep(20000);
+	return a + b;
+}
+
+static void *wait_in_all_ways(void *arg)
+{
+	struct patient *p = arg;
+
+	p->invoked = far_invoke(p->slave, say_and_add, p->begun, 1, 2);
+	p->waited = far_wait(far_schedule(p->slave, say_and_add, p->begun, 3, 4));
+	far_forget(far_schedule(p->slave, say_and_add, p->begun, 5, 6));
+	p->closed = far_slave_close(p->slave);
+	CHECK_OK();
+	pthread_testcancel();
+	return NULL;
+}
+
+TEST_BOTH(a_thread_that_is_cancelled_in_a_call_goes_on_until_it_has_returned)
+{
+	struct patient p = { START(), new_ints(1), .closed = -1 };
+	pthread_t thread;
+	void *end;
+
+	pthread_create(&thread, NULL, wait_in_all_ways, &p);
+	AWAIT(10, __atomic_load_n(p.begun, __ATOMIC_SEQ_CST));
+	pthread_cancel(thread);
+	pthread_join(thread, &end);
+	CHECK(end == PTHREAD_CANCELED);
+	CHECK_EQ(p.invoked, 3);
+	CHECK_EQ(p.waited, 7);
+	CHECK_EQ(p.closed, 0);
+}
+
+static void *call_for_ever(void *slave)
+{
+	struct far_slave *s = slave;
+
+	for (;;) {
+		int *p = new_ints(100);
+
+		CHECK_EQ(far_invoke(s, add, 1, 2), 3);
+		CHECK_EQ(far_wait(far_schedule(s, add, 3, 4)), 7);
+		CHECK_EQ(far_wait(far_thread(add, 5, 6)), 11);
+		far_free(p);
+		pthread_testcancel();
+	}
+}
+
+TEST_BOTH(threads_that_are_cancelled_at_random_leave_nothing_behind)
+{
+	struct far_slave *s = START();
+	unsigned seed = 1;
+	int fds = count_fds();
+
+	for (int i = 0; i < 200; i++) {
+		pthread_t thread;
+		void *end;
+
+		pthread_create(&thread, NULL, call_for_ever, s);
+		usleep((unsigned)rand_r(&seed) % 2000);
+		pthread_cancel(thread);
+		pthread_join(thread, &end);
+		CHECK(end == PTHREAD_CANCELED);
+	}
+	CHECK_EQ(far_invoke(s, add, 1, 2), 3);
+	CHECK_EQ(far_slave_close(s), 0);
+	CHECK(count_fds() <= fds + 2);	/* a ring or two are kept */
+}
+
 TEST_BOTH(a_call_that_is_served_in_another_may_end_the_thread)
 {
 	struct far_slave *s = START();
