@@ -24,8 +24,9 @@
  * Threads: every function here may be called from any thread unless its own
  * comment says otherwise. None may be called from a signal handler.
  *
- * None but far_status() is a cancellation point: pthread_cancel() of a thread that waits in one takes
- * effect when it has returned. Under asynchronous cancellation none may be called.
+ * None but far_status() is a cancellation point: pthread_cancel() of a thread that
+ * waits in one takes effect when it has returned. Under asynchronous cancellation
+ * none may be called.
  *
  * After fork() without exec, every call in the child fails with FAR_EFORKED and
  * disturbs nothing in the parent. A child that a called function made ends when it

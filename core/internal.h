@@ -230,6 +230,7 @@ struct far__server {
 	bool process;			/* it is the main thread of a slave process */
 	bool ended;
 	bool patient;			/* with one of the lanes: see far__lane_has_queued() */
+	int visits;			/* how many of its slave's visitors it is itself */
 	uint64_t ready;			/* the lanes and queues listened to, as in the segment */
 	struct far__lane lane[FAR_LANES];
 	struct far__spin spin;

@@ -426,8 +426,10 @@ static void describe_limits(const struct far__facts *f, const struct far__slave 
 	*to = 0;
 	if (f->signal != SIGABRT && !is_access_at_null(f))
 		return;
-	if (files && f->no_descriptors)
+	if (f->no_descriptors && files)
 		snprintf(to, room, "; all descriptors of its .file_limit (%llu) are in use", (unsigned long long)files);
+	else if (f->no_descriptors)
+		snprintf(to, room, "; all descriptors that it may have are in use");
 	else if (memory)
 		snprintf(to, room, "; it used %llu of the %llu %s of its .memory_limit", (unsigned long long)f->data >> shift,
 			 (unsigned long long)memory >> shift, shift == 10 ? "KiB" : "MiB");

@@ -181,8 +181,10 @@ static void thread_ends(void *arg)
 {
 	struct far__server *server = arg;
 
-	if (!server->ended)
-		far__member_dead(server->number, 0);
+	if (server->ended)
+		return;
+	atomic_fetch_sub(&far__slave_by_number(server->number)->visitors, (uint32_t)server->visits);
+	far__member_dead(server->number, 0);
 }
 
 static void *thread_main(void *arg)

@@ -386,6 +386,16 @@ static bool is_done(void *arg)
 	return port && (far__ring_is_answered(&port->lane.queue, position) || far__is_dead(port->slave->number));
 }
 
+/* A slave that visits itself serves calls meanwhile, and one of those may end its thread. */
+static void count_visitor(struct far__slave *slave, int n)
+{
+	struct far__server *server = far__thread.server;
+
+	atomic_fetch_add(&slave->visitors, (uint32_t)n);
+	if (server && server->number == slave->number)
+		server->visits += n;
+}
+
 /*
  * Visit the slave of a task, so that it is not freed while its lanes are looked
  * at: count, then look whether the task still is RUNNING. The closer moves all
@@ -399,14 +409,14 @@ static struct far__slave *visit(struct task *t)
 	struct far__slave *slave = port ? port->slave : NULL;
 
 	if (slave)
-		atomic_fetch_add(&slave->visitors, 1);
+		count_visitor(slave, 1);
 	return slave;
 }
 
 static void leave(struct far__slave *slave)
 {
 	if (slave)
-		atomic_fetch_sub(&slave->visitors, 1);
+		count_visitor(slave, -1);
 }
 
 /* Sleep until the task of a thread is done, or the deadline; within a call only so long that it hears of its own end. */

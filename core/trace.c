@@ -532,7 +532,7 @@ static size_t make_trace(struct far__report *r, char *text)
 /* Have it made within the time: the length of the text, or 0. */
 static size_t have_it_made(struct far__report *r, char *text)
 {
-	struct far_slave *helper = far_slave_process(.name = "farcall-trace");
+	struct far_slave *helper = far_slave_process(.name = "farcall-trace", .close_ms = TIME_MS);
 	size_t length = 0;
 
 	if (!helper)

@@ -499,17 +499,17 @@ static void restart_wanted(void)
 	}
 }
 
-/* The beginning of a file of the kernel's, as a string: its length. */
-static size_t read_text(const char *path, char *text, size_t size)
+/* The beginning of a file of the kernel's, as a string. */
+static void read_text(const char *path, char *text, size_t size)
 {
 	int fd = (int)SYS(openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
 	size_t used = 0;
+	long n;
 
-	for (long n = 1; fd >= 0 && n > 0; used += n > 0 ? (size_t)n : 0)
-		n = SYS(read, fd, text + used, size - 1 - used);
+	while (fd >= 0 && (n = SYS(read, fd, text + used, size - 1 - used)) > 0)
+		used += (size_t)n;
 	SYS(close, fd);
 	text[used] = 0;
-	return used;
 }
 
 /* Whether a process has executed a program since it was forked. Of a zombie the kernel knows it too. */

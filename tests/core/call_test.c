@@ -612,6 +612,26 @@ TEST_BOTH(a_call_that_is_served_in_another_may_end_the_thread)
 	far_slave_close(s);
 }
 
+static far_task(void) _Atomic anothers_task;
+
+static void wait_for_anothers_task(void)
+{
+	while (!anothers_task)
+		usleep(100);
+	far_wait(anothers_task);
+}
+
+TEST(so_may_a_call_of_another_thread)
+{
+	struct far_slave *t = far_slave_thread();
+	far_task(void) waits = far_schedule(t, wait_for_anothers_task);
+
+	anothers_task = far_schedule(t, pthread_exit, NULL);
+	far_wait(waits);
+	CHECK_FAILED(FAR_EDIED);
+	CHECK_EQ(far_slave_close(t), 0);
+}
+
 TEST_BOTH(variadic_functions_are_called)
 {
 	struct far_slave *s = START();

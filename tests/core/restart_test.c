@@ -411,12 +411,16 @@ static const char *make_cgroup(void)
 
 static void touch_all_memory(void)
 {
-	for (;;)
-		memset(malloc(1 << 20), 1, 1 << 20);
+	for (;;) {
+		void *volatile block = malloc(1 << 20);
+
+		memset(block, 1, 1 << 20);
+	}
 }
 
 static void run_out_of_memory(const char *cgroup)
 {
+	alarm(TEST_SECONDS / 2);	/* for the cgroup is removed after it */
 	if (!say(cgroup, "cgroup.procs", "0") || far_init())
 		fail_at(__FILE__, __LINE__, "not in a memory cgroup");
 	struct far_slave *s = far_slave_process(.respawn = 3), *other = far_slave_process();
