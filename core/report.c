@@ -498,7 +498,7 @@ static void describe_kill(const struct far__slave *slave, int status, char *to, 
 	unsigned long long seconds = slave->order[FAR_CPU_LIMIT];
 
 	if (status & FAR_STATUS_NO_MEMORY)
-		snprintf(to, room, "by the kernel, which had no memory left: its out-of-memory killer");
+		snprintf(to, room, "out of memory, it seems: the out-of-memory killer has been at work");
 	else if (signal == SIGXCPU && seconds)
 		snprintf(to, room, "its .cpu_limit of %llu s", seconds);
 	else
