@@ -823,7 +823,7 @@ static inline void *far__opaque(void *p)
 	(far_task(far__r))far__c.task; })
 
 #define FAR__WAIT(t) __extension__({ \
-	__auto_type far__t = (t); \
+	__auto_type far__t = ((void)0, (t));	/* the comma takes _Atomic away, too */ \
 	typedef __typeof__(far__t((struct far__task *)0)) far__r; \
 	static const struct far__site far__site = { \
 		.function = "far_wait", .file = __FILE__, .line = __LINE__, .result = FAR__RESULT(far__r), \
@@ -839,7 +839,7 @@ static inline void *far__opaque(void *p)
 		((__typeof__(far__t))far__entry())((struct far__task *)0), FAR__ESCAPE(&far__c)); })
 
 /* The number of a task, which must be one: a function of struct far__task *. */
-#define FAR__ID(t) ((uintptr_t)(t) + 0 * sizeof(__typeof__((t)((struct far__task *)0)) *))
+#define FAR__ID(t) ((uintptr_t)(t) + 0 * sizeof(__typeof__(((void)0, (t))((struct far__task *)0)) *))
 
 /* No statement expression: a compound literal in p must live until the call is made. */
 #define FAR__BUFFER(p, n, use) \

@@ -174,6 +174,7 @@ int tasks(struct far_slave *slave)
 	double_task d = begin(slave, 2);
 	far_task(void) last = far_schedule(slave, stop, 3);
 	far_task(long double) x = far_schedule(slave, exact, 3);
+	far_task(int) _Atomic shared = far_schedule(slave, add, 4, 5);	/* between threads */
 
 	for (int i = 0; i < 3; i++)
 		many[i] = far_schedule(slave, add, i, i + 1);
@@ -190,6 +191,10 @@ int tasks(struct far_slave *slave)
 	far_forget(last);
 	far_forget(far_schedule(slave, logs, "%d\n", total));
 	far_forget(x);
+	if (far_wait_for(shared, 1) == 0 && far_done(shared) && far_cancel(shared) < 0)
+		total += far_wait(shared);
+	else
+		far_forget(shared);
 	total += (int)far_wait(far_thread(exact, 3.5));
 	if (far_error())
 		far_status(stderr);
