@@ -73,11 +73,11 @@ static void loop(uint64_t *when)
 
 /* ------------------------------------------------------------- what happens */
 
-static uint64_t time_crash(void)
+static uint64_t time_death_in(void (*function)(uint64_t *))
 {
 	struct far_slave *slave = new_slave();
 
-	far_invoke(slave, crash, begun);
+	far_invoke(slave, function, begun);
 
 	uint64_t ns = now_ns() - *begun;
 
@@ -85,16 +85,14 @@ static uint64_t time_crash(void)
 	return ns;
 }
 
+static uint64_t time_crash(void)
+{
+	return time_death_in(crash);
+}
+
 static uint64_t time_large_crash(void)
 {
-	struct far_slave *slave = new_slave();
-
-	far_invoke(slave, crash_large, begun);
-
-	uint64_t ns = now_ns() - *begun;
-
-	bury(slave, FAR_ECRASHED);
-	return ns;
+	return time_death_in(crash_large);
 }
 
 static void *kill_it(void *slave)
