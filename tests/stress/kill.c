@@ -100,7 +100,10 @@ static void set_up(void *arg)
 
 	__atomic_store_n(here, me, __ATOMIC_SEQ_CST);
 	usleep(150);
-	__atomic_compare_exchange_n(here, &me, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	/* Taken back by who kills it: the signal is on its way, and shall not come when it has long started. */
+	if (!__atomic_compare_exchange_n(here, &me, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		for (;;)
+			pause();
 }
 
 /* Nothing but SIGKILL ends it. */
