@@ -178,7 +178,7 @@ static inline bool far__ring_is_asked(const struct far__ring *ring, uint32_t pos
 	return (uint32_t)shm_load64(&far__ring_slot(ring, position)->head) == far__asked(position);
 }
 
-/* Whether the slave has begun that call; false as long as another producer may have the ring. */
+/* Whether the slave has begun that call. */
 static inline bool far__ring_has_taken(const struct far__ring *ring, uint32_t position)
 {
 	return (int32_t)(shm_load(ring->taken) - position) > 0;

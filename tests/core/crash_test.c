@@ -205,6 +205,14 @@ CRIME smash_the_stack(void)
 	__asm__ volatile("" : : "r"(small) : "memory");
 }
 
+static void run_in_thread(void *(*function)(void *))
+{
+	pthread_t thread;
+
+	pthread_create(&thread, NULL, function, NULL);
+	pthread_join(thread, NULL);
+}
+
 static void *recurse_in_thread(void *unused)
 {
 	recurse_for_ever();
@@ -213,10 +221,7 @@ static void *recurse_in_thread(void *unused)
 
 CRIME recurse_in_another_thread(void)
 {
-	pthread_t thread;
-
-	pthread_create(&thread, NULL, recurse_in_thread, NULL);
-	pthread_join(thread, NULL);
+	run_in_thread(recurse_in_thread);
 }
 
 static void *recurse_with_alternate_stack(void *unused)
@@ -228,10 +233,7 @@ static void *recurse_with_alternate_stack(void *unused)
 
 CRIME recurse_in_a_thread_with_an_alternate_stack(void)
 {
-	pthread_t thread;
-
-	pthread_create(&thread, NULL, recurse_with_alternate_stack, NULL);
-	pthread_join(thread, NULL);
+	run_in_thread(recurse_with_alternate_stack);
 }
 
 static void *crash_in_thread(void *unused)
@@ -242,10 +244,7 @@ static void *crash_in_thread(void *unused)
 
 CRIME crash_in_another_thread(void)
 {
-	pthread_t thread;
-
-	pthread_create(&thread, NULL, crash_in_thread, NULL);
-	pthread_join(thread, NULL);
+	run_in_thread(crash_in_thread);
 }
 
 static pthread_barrier_t all_at_once;

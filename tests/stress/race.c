@@ -94,16 +94,12 @@ static void ask(struct worker *w, unsigned i, uint64_t *r)
 	if (what >= 8 && deadline_ms < 0)
 		deadline_ms = 1 + (int)below(r, 4);
 	a->timed = deadline_ms >= 0;
-	if (what == 9 && !w->is_thread) {
-		a->task = far_schedule_within(deadline_ms, w->slave, for_ever, a->times, n);
-	} else if (what >= 8) {
+	int (*function)(int *, int) = what < 5 ? answer : what < 8 ? answer_later
+				      : what == 9 && !w->is_thread ? for_ever : until_told;
+
+	if (function == until_told)
 		a->expected = WAS_TOLD;
-		a->task = far_schedule_within(deadline_ms, w->slave, until_told, a->times, n);
-	} else if (what >= 5) {
-		a->task = far_schedule_within(deadline_ms, w->slave, answer_later, a->times, n);
-	} else {
-		a->task = far_schedule_within(deadline_ms, w->slave, answer, a->times, n);
-	}
+	a->task = far_schedule_within(deadline_ms, w->slave, function, a->times, n);
 	a->until = a->timed ? now() + deadline_ms / 1e3 : 0;
 }
 
