@@ -185,15 +185,13 @@ static uint64_t read_there(struct contender *c, unsigned n)
 	return now_ns() - start;
 }
 
-/* The idle time before each start lets the stock of spare slaves refill. */
 static uint64_t start_slave(struct contender *c, unsigned n)
 {
 	uint64_t total = 0;
 
 	(void)c;
 	for (unsigned i = 0; i < n; i++) {
-		for (int ms = 0; ms < 10; ms++)
-			idle(0);
+		rest(START_REST_MS);
 
 		uint64_t start = now_ns();
 		struct far_slave *slave = far_slave_process();

@@ -63,7 +63,7 @@ static void serve_bounces(struct peer *p)
 
 static void serve_fork(struct peer *p)
 {
-	pid_t child = _Fork();
+	pid_t child = fork();
 
 	if (child == 0) {
 		futex_advance(p, &p->answered);
@@ -182,14 +182,15 @@ uint64_t floor_cache_line(struct contender *c, unsigned n)
 	return now_ns() - start;
 }
 
-/* Each request finds the peer asleep, as a call finds a sleeping slave. */
-static uint64_t ask_sleeper(struct contender *c, enum request request, unsigned n)
+/* Each request finds the peer asleep, as a call finds a sleeping slave, and has done so for @ms. */
+static uint64_t ask_sleeper(struct contender *c, enum request request, unsigned ms, unsigned n)
 {
 	struct peer *p = c->arg;
 	uint64_t total = 0;
 
 	for (unsigned i = 0; i < n; i++) {
 		idle(peer_tid(p));
+		rest(ms);
 
 		unsigned seen = atomic_load(&p->answered);
 		uint64_t start = now_ns();
@@ -203,10 +204,10 @@ static uint64_t ask_sleeper(struct contender *c, enum request request, unsigned 
 
 uint64_t floor_futex(struct contender *c, unsigned n)
 {
-	return ask_sleeper(c, ECHO, n);
+	return ask_sleeper(c, ECHO, 0, n);
 }
 
 uint64_t floor_fork(struct contender *c, unsigned n)
 {
-	return ask_sleeper(c, FORK, n);
+	return ask_sleeper(c, FORK, START_REST_MS, n);
 }

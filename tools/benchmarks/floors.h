@@ -22,6 +22,9 @@ uint64_t floor_cache_line(struct contender *c, unsigned n);
 /* Wake a peer asleep in futex(), sleep in futex() until it answers. */
 uint64_t floor_futex(struct contender *c, unsigned n);
 
+/* Before each start, of slave or floor: the stock of spares refills, and caches go cold, as between starts in programs. */
+enum { START_REST_MS = 10 };
+
 /* Ask the (sleeping) process to fork; the child answers and exits. */
 uint64_t floor_fork(struct contender *c, unsigned n);
 

@@ -43,6 +43,11 @@ void idle(pid_t tid)
 	} while (tid && is_running(tid));
 }
 
+void rest(unsigned ms)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = ms * 1000000l }, NULL);
+}
+
 int pin(int cpu)
 {
 	cpu_set_t set;

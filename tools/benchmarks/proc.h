@@ -7,6 +7,9 @@
 /* Sleep a millisecond, and on until thread @tid sleeps too (0: no thread is meant). */
 void idle(pid_t tid);
 
+/* Sleep so long, at most 999 ms. */
+void rest(unsigned ms);
+
 /* Let the caller, and what it starts later, run on @cpu alone. 0 or -errno. */
 int pin(int cpu);
 
