@@ -10,6 +10,7 @@
 #include "object.h"
 
 unsigned far__self, far__my_window;
+struct far__server *far__my_server;
 bool far__is_forked;
 
 enum { SPARES = 2 };
@@ -172,6 +173,7 @@ int far_init(void)
 void far__now_the_zygote(void)
 {
 	forget_parent();
+	far__slaves_forget();
 	memset(&far__thread, 0, sizeof far__thread);
 	processes = STARTED;	/* as the slaves shall see it */
 }

@@ -228,6 +228,7 @@ struct far__server {
 	uintptr_t handle;
 	struct far__segment *segment;
 	bool process;			/* it is the main thread of a slave process */
+	bool has_orders;		/* it has taken them */
 	bool ended;
 	bool patient;			/* with one of the lanes: see far__lane_has_queued() */
 	int visits;			/* how many of its slave's visitors it is itself */
@@ -266,6 +267,9 @@ extern unsigned far__self;
 
 /* The window that this slave process allocates in; 0 in the master. */
 extern unsigned far__my_window;
+
+/* In a slave process: how it serves its calls; NULL in the master. */
+extern struct far__server *far__my_server;
 
 /* This is a child made by fork(): everything is refused. */
 extern bool far__is_forked;
@@ -420,8 +424,8 @@ bool far__run(struct far_frame *frame, struct far__running *running);
 struct far__slave *far__slave_find(uintptr_t handle, const char *function, const struct far__site *site);
 struct far__slave *far__slave_by_number(unsigned number);
 
-/* A slave process learns of itself. */
-void far__slave_myself(struct far__server *server);
+/* In the zygote: what slaves the master has is not for its slaves. Their memory is nobody's. */
+void far__slaves_forget(void);
 
 /* The zygote is gone: so are all slave processes. */
 void far__slaves_gone(void);

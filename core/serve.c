@@ -16,6 +16,7 @@
 #include "heap.h"
 #include "internal.h"
 #include "message.h"
+#include "sys.h"
 
 enum {
 	BATCH = 64,	/* calls from one lane before the others have their turn */
@@ -261,16 +262,16 @@ static void limit(int resource, uint64_t most)
 }
 
 /* A slave process does as its owner says, who wrote that before it made a lane: once in its life. */
-static void take_orders(const struct far__segment *segment)
+static void take_orders(struct far__server *server)
 {
-	static bool taken;
+	const struct far__segment *segment = server->segment;
 	uint64_t name[2], order[FAR_ORDERS];
 
-	if (taken)
+	if (!server->process || server->has_orders)
 		return;
-	taken = true;
+	server->has_orders = true;
 	shm_copy_out(name, segment->name, 2);
-	prctl(PR_SET_NAME, name);
+	SYS(prctl, PR_SET_NAME, name);
 	shm_copy_out(order, segment->order, FAR_ORDERS);
 	if (order[FAR_MEMORY_LIMIT]) {
 		limit(RLIMIT_DATA, (far__own_status("VmData:") << 10) + order[FAR_MEMORY_LIMIT]);
@@ -291,7 +292,7 @@ void far__server_set_up(struct far__server *server)
 	struct far_frame frame = { .function = (const void *)(uintptr_t)shm_load64(&segment->setup) };
 	struct far__running running;
 
-	take_orders(segment);
+	take_orders(server);
 	if (!frame.function)
 		return;
 	frame.registers.gp[0] = shm_load64(&segment->setup_argument);
@@ -306,8 +307,7 @@ void far__server_set_up(struct far__server *server)
 /* Listen to lanes and queues that have become ready. */
 static void attach_new(struct far__server *server, uint64_t ready)
 {
-	if (server->process && !server->ready)
-		take_orders(server->segment);
+	take_orders(server);
 	for (uint64_t new = ready & ~server->ready; new; new &= new - 1) {
 		unsigned bit = (unsigned)__builtin_ctzl(new);
 
@@ -401,6 +401,11 @@ unsigned far__server_wait(struct far__server *server, uint64_t deadline)
 	served = serve_lanes(server, deadline != 0);
 	if (served || !deadline)
 		return served;
+	/* Nobody knows it yet: whoever is about to may need this very core for that. */
+	if (!server->ready) {
+		far__park_sleep(&server->segment->slave, should_wake, server, deadline);
+		return far__server_step(server);
+	}
 	/*
 	 * Glances without a clock: in a stream of calls the next is nearly here.
 	 * Not at once: to look while the caller writes takes the line from it.

@@ -12,7 +12,6 @@ enum { QUEUE_DEFAULT = 128 };
 
 static _Atomic(struct far__slave *) slaves[FAR_SLAVES_MAX];
 static _Atomic unsigned highest;	/* number with a record */
-static struct far__server *my_server;	/* in a slave process */
 
 static struct far__slave *open_myself(void);
 
@@ -25,7 +24,7 @@ struct far__slave *far__slave_find(uintptr_t handle, const char *function, const
 {
 	struct far__slave *slave = far__slave_by_number(far__handle_number(handle));
 
-	if (FAR_UNLIKELY(!slave) && my_server && handle == my_server->handle)
+	if (FAR_UNLIKELY(!slave) && far__my_server && handle == far__my_server->handle)
 		slave = open_myself();
 	if (!far__is_forked && slave && handle && atomic_load_explicit(&slave->handle, memory_order_acquire) == handle)
 		return slave;
@@ -324,12 +323,11 @@ struct far_slave *far__slave_process(const struct far_options *o)
 	return set_up(&site, slave, o);
 }
 
-void far__slave_myself(struct far__server *server)
+void far__slaves_forget(void)
 {
 	for (unsigned n = 0; n <= highest; n++)
-		slaves[n] = NULL;	/* the parent's; their memory is nobody's now */
+		slaves[n] = NULL;
 	highest = 0;
-	my_server = server;
 }
 
 /* This slave process as it sees itself: when a call to it is first made in it, for most start without. */
@@ -340,12 +338,12 @@ static struct far__slave *open_myself(void)
 	struct far__site site = { .function = "far_init" };
 
 	pthread_mutex_lock(&once);
-	struct far__slave *slave = far__slave_by_number(my_server->number);
+	struct far__slave *slave = far__slave_by_number(far__my_server->number);
 
 	if (!slave)
-		slave = open_slave(&site, my_server->number, FAR_MYSELF, &none);
+		slave = open_slave(&site, far__my_server->number, FAR_MYSELF, &none);
 	if (slave)
-		slave->server = my_server;
+		slave->server = far__my_server;
 	pthread_mutex_unlock(&once);
 	return slave;
 }

@@ -68,7 +68,7 @@ static struct {
 	unsigned highest;		/* number with a pid */
 	unsigned last_window;
 	uint64_t windows[FAR_SLAVES_MAX / 64];	/* those that are used, a bit each */
-	/* By number: what is written for one slave lies in one page, for each page is copied after a fork. */
+	/* By number. What is written for a slave lies close together: after a fork each page that is written is copied. */
 	struct mortal {
 		pid_t pid;
 		bool restart;		/* it is being killed to be started again */
@@ -76,7 +76,7 @@ static struct {
 		uint32_t vain;		/* incarnations in a row that took none */
 		uint64_t due;		/* when the next shall be started, or 0 */
 	} slave[FAR_SLAVES_MAX];
-} z;
+} z __attribute__((aligned(4096)));
 
 /* --------------------------------------------------- in a slave process */
 
@@ -102,7 +102,7 @@ static void serve(void *arg)
 
 	far__server_begin(&server, number, far__member_handle(number), true);
 	far__thread.server = &server;
-	far__slave_myself(&server);
+	far__my_server = &server;
 	pthread_cleanup_push(serving_thread_ends, NULL);
 	if (again)
 		far__server_set_up(&server);
@@ -122,7 +122,7 @@ static char *make_stack(size_t *size)
 	size_t below = far__crash_stack_size();
 
 	*size = STACK_SIZE;
-	if (getrlimit(RLIMIT_STACK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur > STACK_SIZE)
+	if (SYS(prlimit64, 0, RLIMIT_STACK, NULL, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur > STACK_SIZE)
 		*size = limit.rlim_cur & -4096ul;
 	long p = SYS(mmap, 0, below + GUARD_SIZE + *size, PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
@@ -150,11 +150,14 @@ static void tell_of_exec(void)
 	}
 }
 
-/* @again: it replaces an incarnation that has died. */
+/*
+ * @again: it replaces an incarnation that has died. By SYS() throughout: each page
+ * of the C library that a new process runs through costs it a fault.
+ */
 static _Noreturn void become_slave(unsigned number, unsigned window, bool again)
 {
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != z.self)
+	SYS(prctl, PR_SET_PDEATHSIG, SIGKILL);
+	if (SYS(getppid) != z.self)
 		_exit(1);	/* the zygote died before that */
 	SYS(close, z.master_socket);
 	SYS(close, z.master_fd);
@@ -173,7 +176,7 @@ static _Noreturn void become_slave(unsigned number, unsigned window, bool again)
 	tell_of_exec();
 	if (z.child.sa_handler != SIG_DFL)
 		sigaction(SIGCHLD, &z.child, NULL);
-	sigprocmask(SIG_SETMASK, &z.mask, NULL);
+	SYS(rt_sigprocmask, SIG_SETMASK, &z.mask, NULL, sizeof(long));
 	if (__sanitizer_start_switch_fiber)
 		__sanitizer_start_switch_fiber(NULL, stack, size);
 	far__on_stack(stack + size, serve, (void *)(uintptr_t)(number + again * FAR_SLAVES_MAX));
@@ -287,6 +290,11 @@ static int make_slave(void)
 	}
 	put_in_stock(number);
 	return 0;
+}
+
+static bool stock_is_low(void)
+{
+	return in_stock() < shm_load(&far__family()->spares);
 }
 
 /* Make a slave if there are not enough for those who wait, and @spares more: whether it did. */
@@ -760,7 +768,7 @@ static _Noreturn void zygote_loop(void)
 		{ .fd = bell, .events = POLLIN },
 		{ .fd = z.signals, .events = POLLIN },
 	};
-	bool low = true;
+	bool low = stock_is_low();
 
 	for (;;) {
 		enum { PAUSE = 1000000 };
@@ -792,12 +800,12 @@ static _Noreturn void zygote_loop(void)
 			SYS(read, bell, &count, sizeof count);
 			kill_wanted();
 			restart_wanted();
-			low = true;
+			low = stock_is_low();
 		}
 		if (p[3].revents) {
 			take_signals();
 			reap();
-			low = true;
+			low = stock_is_low();
 		}
 	}
 }
@@ -1008,14 +1016,15 @@ static unsigned take_from_stock(void)
 }
 
 struct arrival {
-	uint32_t refusals;
+	uint32_t refusals, made;
 };
 
 static bool arrived(void *arg)
 {
 	const struct arrival *a = arg;
 
-	return in_stock() || shm_load(&far__family()->refusals) != a->refusals || gone;
+	return in_stock() || shm_load(&far__family()->refusals) != a->refusals ||
+	       shm_load(&far__family()->made) != a->made || gone;
 }
 
 unsigned far__zygote_take(int *err)
@@ -1023,14 +1032,15 @@ unsigned far__zygote_take(int *err)
 	struct far__family *family = far__family();
 
 	for (;;) {
-		struct arrival a = { shm_load(&family->refusals) };
+		struct arrival a = { shm_load(&family->refusals), shm_load(&family->made) };
 		/* Slaves that died with it may still be in stock. */
 		unsigned number = far__zygote_alive() ? take_from_stock() : 0;
 
 		/* Look again: whoever heard of the zygote's death meanwhile may have looked for our slaves before. */
 		if (number && far__zygote_alive()) {
-			/* The stock is to be filled up, or the zygote had made it for another who waits. */
-			ring();
+			/* The stock is to be filled up. If it was made for another who waits, that one rings itself. */
+			if (shm_load(&family->spares))
+				ring();
 			return number;
 		}
 		if (!far__zygote_alive()) {

@@ -12,9 +12,10 @@ static long call(long number, long a, long b, long c, long d, long e, long f)
 	int saved = errno;
 	long result = syscall(number, a, b, c, d, e, f);
 
-	if (result == -1)
+	if (result == -1) {
 		result = -errno;
-	errno = saved;
+		errno = saved;
+	}
 	return result;
 }
 

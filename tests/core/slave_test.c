@@ -812,6 +812,30 @@ TEST_BOTH(slaves_start_slaves_at_the_same_time)
 	}
 }
 
+static struct far_slave *start_after(int us)
+{
+	usleep((useconds_t)us);
+	return far_slave_process();
+}
+
+/* Who waits for a slave may find it taken by another who did not wait, and must be given the next. */
+PLAIN(two_slaves_are_started_at_the_same_time_without_spares)
+{
+	setenv("FARCALL_SPARES", "0", 1);
+	CHECK_EQ(far_init(), 0);
+	struct far_slave *starter[] = { far_slave_thread(), far_slave_thread() };
+
+	for (int i = 0; i < 500; i++) {
+		far_task(struct far_slave *) one = far_schedule(starter[0], start_after, 0);
+		far_task(struct far_slave *) other = far_schedule(starter[1], start_after, i % 250 * 10);
+
+		CHECK_EQ(far_slave_close(far_wait(one)), 0);
+		CHECK_EQ(far_slave_close(far_wait(other)), 0);
+	}
+	CHECK_EQ(far_slave_close(starter[0]), 0);
+	CHECK_EQ(far_slave_close(starter[1]), 0);
+}
+
 static int call_dying_slave(void)
 {
 	struct far_slave *s = far_slave_process();
