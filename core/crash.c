@@ -16,6 +16,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -225,6 +226,7 @@ static void add_maps(struct writer *w, struct far__record *r, uintptr_t address)
 	char buffer[2048];
 	int fd = (int)SYS(openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
 
+	r->no_descriptors = fd == -EMFILE;
 	for (int i = 0; fd >= 0 && i < READS_MAX; i++) {
 		long n = SYS(read, fd, buffer, sizeof buffer);
 
@@ -244,7 +246,7 @@ static void add_maps(struct writer *w, struct far__record *r, uintptr_t address)
 
 /* ------------------------------------------------------------ the handler */
 
-/* Private writable memory, in bytes, or -errno: what RLIMIT_DATA counts, and the first stack. */
+/* Private writable memory, in bytes, or less than 0: what RLIMIT_DATA counts, and the first stack. */
 static long data_size(void)
 {
 	enum { FIELD = 5 };
@@ -269,7 +271,7 @@ static long data_size(void)
 static void write_facts(int signal, const siginfo_t *info, const ucontext_t *context)
 {
 	const greg_t *reg = context->uc_mcontext.gregs;
-	long data = data_size();
+	long data = me.data > 0 ? data_size() : 0;
 	struct far__facts f = {
 		.stage = FAR_CRASH_NONE,
 		.how = FAR_BY_SIGNAL,
@@ -283,7 +285,6 @@ static void write_facts(int signal, const siginfo_t *info, const ucontext_t *con
 		.stack_low = me.stack_low,
 		.stack_high = me.stack_high,
 		.data = data > me.data ? (uint64_t)(data - me.data) : 0,
-		.no_descriptors = data == -EMFILE,
 	};
 
 	if (info->si_code <= 0)
@@ -330,8 +331,12 @@ static void write_record(const siginfo_t *info, const ucontext_t *context)
 static bool is_alone(void)
 {
 	struct stat st;
+	/* In a process with one thread it does nothing, in others it is refused: unshare(2). A filter may refuse it, too. */
+	long err = SYS(unshare, CLONE_THREAD);
 
-	/* Two links are the folder's own. */
+	if (!err || err == -EINVAL)
+		return !err;
+	/* Slower. Two links are the folder's own. */
 	return SYS(stat, "/proc/self/task", &st) == 0 && st.st_nlink == 3;
 }
 
@@ -366,8 +371,11 @@ static void handle(int signal, siginfo_t *info, void *context)
 
 	write_record(info, context);
 	far__point("crash.record");
-	if (alone)
+	if (alone) {
 		far__member_crashed(me.number);
+		/* The kernel may have put who was woken behind us: to take much memory apart takes long, and is not interrupted. */
+		SYS(sched_yield);
+	}
 	die_of(signal);
 }
 

@@ -44,7 +44,6 @@ struct far__facts {
 	uint64_t other_thread;	/* it was not the one that serves */
 	uint64_t stack_low, stack_high;	/* of the serving thread */
 	uint64_t data;		/* bytes of private writable memory, beyond what it started with, if that is limited */
-	uint64_t no_descriptors;	/* all that it may have were in use */
 };
 
 _Static_assert(sizeof(struct far__facts) <= FAR_CRASH_WORDS * sizeof(uint64_t), "they fit in the head");
@@ -58,6 +57,7 @@ struct far__record {
 	uint64_t stack_at, stack_length;	/* the stack from sp up */
 	uint64_t outer_at, outer_length;	/* its other end, if the first piece does not reach it */
 	uint64_t text_length;	/* what glibc said when it aborted */
+	uint64_t no_descriptors;	/* all that it may have were in use */
 	uint64_t maps_length;	/* lines of /proc/self/maps, each after a letter: enum far__map */
 };
 

@@ -26,7 +26,7 @@ struct range {
 };
 
 enum { RANGES_MAX = 4096 };
-static struct range *ranges;
+static struct range ranges[RANGES_MAX];
 static size_t nranges;
 
 struct far__code far__common_code;
@@ -67,10 +67,6 @@ void far__image_learn(void)
 	bool first = true;
 
 	nranges = 0;
-	if (!ranges)
-		ranges = calloc(RANGES_MAX, sizeof *ranges);
-	if (!ranges)
-		return;
 	dl_iterate_phdr(add_module, &first);
 	qsort(ranges, nranges, sizeof *ranges, by_start);
 }

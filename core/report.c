@@ -418,17 +418,18 @@ static const char *words_for_code(int signal, int code)
  * What a limit made fail, when nobody looked at the result: an abort(), or an access
  * at NULL, where malloc() or fopen() gave it. Names the limits that may be behind it.
  */
-static void describe_limits(const struct far__facts *f, const struct far__slave *slave, char *to, size_t room)
+static void describe_limits(const struct far__report *r, const struct far__slave *slave, char *to, size_t room)
 {
+	const struct far__facts *f = &r->facts;
 	uint64_t memory = slave->order[FAR_MEMORY_LIMIT], files = slave->order[FAR_FILE_LIMIT];
 	unsigned shift = memory < 16ul << 20 ? 10 : 20;
 
 	*to = 0;
 	if (f->signal != SIGABRT && !is_access_at_null(f))
 		return;
-	if (f->no_descriptors && files)
+	if (r->record.no_descriptors && files)
 		snprintf(to, room, "; all descriptors of its .file_limit (%llu) are in use", (unsigned long long)files);
-	else if (f->no_descriptors)
+	else if (r->record.no_descriptors)
 		snprintf(to, room, "; all descriptors that it may have are in use");
 	else if (memory)
 		snprintf(to, room, "; it used %llu of the %llu %s of its .memory_limit", (unsigned long long)f->data >> shift,
@@ -481,7 +482,7 @@ static void explain_crash(struct far_error *e, const struct far__site *site, con
 	char what[sizeof e->message], limits[100];
 
 	describe(r, slave, what, sizeof what);
-	describe_limits(f, slave, limits, sizeof limits);
+	describe_limits(r, slave, limits, sizeof limits);
 	far__error_fill(e, FAR_ECRASHED, EOWNERDEAD, site->function, site, "slave process \"%s\" crashed: SIG%s%s, %s%s", slave->name,
 			abbreviation_of((int)f->signal), f->other_thread ? " in another thread" : "", what, limits);
 	e->signal = (int)f->signal;

@@ -48,6 +48,8 @@
 #define STACK_SIZE	(8ul << 20)
 #define GUARD_SIZE	(64ul << 10)
 
+enum { PAUSE = 1000000 };	/* ns: what the zygote does unasked waits so long for quiet */
+
 static bool started;		/* in the master: it was */
 static _Atomic bool gone;	/* and it is no more */
 static int bell = -1;		/* in every process of the family */
@@ -60,7 +62,8 @@ static struct {
 	pid_t self;
 	sigset_t mask;			/* the program's own, for the slaves */
 	struct sigaction child;		/* so is this, of SIGCHLD */
-	char oom_counter[512];		/* the file that counts whom the kernel kills for memory ... */
+	int oom_counter;		/* the file that counts whom the kernel kills for memory ... */
+	bool oom_of_machine;		/* ... a long one, if it is not that of our cgroup ... */
 	unsigned long oom_kills;	/* ... how many when it was last read ... */
 	uint64_t oom_seen;		/* ... and when it was seen that they have become more */
 	bool look;			/* for a slave that has executed another program ... */
@@ -162,6 +165,7 @@ static _Noreturn void become_slave(unsigned number, unsigned window, bool again)
 	SYS(close, z.master_socket);
 	SYS(close, z.master_fd);
 	SYS(close, z.signals);
+	SYS(close, z.oom_counter);
 	far__space_open(window);
 	far__my_window = window;
 	far__self = number;
@@ -507,10 +511,15 @@ static void restart_wanted(void)
 	}
 }
 
+static int open_to_read(const char *path)
+{
+	return far__fd_above_stdio((int)SYS(openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0));
+}
+
 /* The beginning of a file of the kernel's, as a string. */
 static void read_text(const char *path, char *text, size_t size)
 {
-	int fd = (int)SYS(openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+	int fd = open_to_read(path);
 	size_t used = 0;
 	long n;
 
@@ -558,7 +567,7 @@ static void find_oom_counter(void)
 		{ ":memory:", "/sys/fs/cgroup/memory", "memory.oom_control" },	/* version 1 */
 		{ "0::", "/sys/fs/cgroup", "memory.events" },			/* version 2 */
 	};
-	char text[4096];
+	char text[4096], name[512];
 
 	read_text("/proc/self/cgroup", text, sizeof text);
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
@@ -567,23 +576,45 @@ static void find_oom_counter(void)
 		if (!path)
 			continue;
 		path += strlen(kinds[i].before);
-		snprintf(z.oom_counter, sizeof z.oom_counter, "%s%.*s/%s", kinds[i].mount, (int)strcspn(path, "\n"), path,
-			 kinds[i].name);
-		if (SYS(faccessat, AT_FDCWD, z.oom_counter, R_OK) == 0)
+		snprintf(name, sizeof name, "%s%.*s/%s", kinds[i].mount, (int)strcspn(path, "\n"), path, kinds[i].name);
+		z.oom_counter = open_to_read(name);
+		if (z.oom_counter >= 0)
 			return;
 	}
-	strcpy(z.oom_counter, "/proc/vmstat");
+	z.oom_counter = open_to_read("/proc/vmstat");
+	z.oom_of_machine = true;
 }
 
-static unsigned long count_oom_kills(void)
+static unsigned long oom_kills_in(char *text, size_t size)
 {
 	static const char name[] = "\noom_kill ";	/* the same in all three */
+
+	long n;
+
+	for (size_t used = 0; (n = SYS(pread64, z.oom_counter, text + used, size - 1 - used, used)) > 0;) {
+		used += (size_t)n;
+		text[used] = 0;
+		const char *line = strstr(text, name);
+
+		if (line && strchr(line + 1, '\n'))
+			return strtoul(line + strlen(name), NULL, 10);
+	}
+	return 0;
+}
+
+static __attribute__((noinline)) unsigned long oom_kills_of_machine(void)
+{
 	char text[16384];
 
-	read_text(z.oom_counter, text, sizeof text);
-	const char *line = strstr(text, name);
+	return oom_kills_in(text, sizeof text);
+}
 
-	return line ? strtoul(line + strlen(name), NULL, 10) : 0;
+/* Usually in a short file, which needs no fresh page of the stack. */
+static unsigned long count_oom_kills(void)
+{
+	char text[1024];
+
+	return z.oom_of_machine ? oom_kills_of_machine() : oom_kills_in(text, sizeof text);
 }
 
 /*
@@ -730,10 +761,19 @@ static void check_deadlines(void)
 
 static void take_signals(void)
 {
-	struct signalfd_siginfo info;
+	struct signalfd_siginfo info[2];	/* each of the two is there once */
+	long n = SYS(read, z.signals, info, sizeof info);
+	bool io = false;
 
-	while (SYS(read, z.signals, &info, sizeof info) > 0)
-		z.look |= info.ssi_signo == SIGIO;
+	for (long i = 0; i < n / (long)sizeof *info; i++)
+		io |= info[i].ssi_signo == SIGIO;
+	if (!io || z.look)
+		return;
+	uint64_t soon = far__now() + PAUSE;	/* of one that ends there will be nothing to look at by then */
+
+	z.look = true;
+	if (z.look_after < soon)
+		z.look_after = soon;
 }
 
 static void reap(void)
@@ -771,7 +811,6 @@ static _Noreturn void zygote_loop(void)
 	bool low = stock_is_low();
 
 	for (;;) {
-		enum { PAUSE = 1000000 };
 		uint64_t watch = shm_load64(&family->watch), now = far__now();
 
 		if (watch && watch <= now) {
@@ -785,13 +824,8 @@ static _Noreturn void zygote_loop(void)
 		struct timespec pause = { (time_t)(left / 1000000000), (long)(left % 1000000000) };
 		long n = SYS(ppoll, p, 4, left == FAR_FOREVER ? NULL : &pause, NULL, 0);
 
-		if (z.look && far__now() >= z.look_after)
-			look_for_executed();
-		if (n == 0) {
-			if (low && left == PAUSE)
-				low = add_to_stock(shm_load(&family->spares));
-			continue;
-		}
+		if (n == 0 && low && left == PAUSE)
+			low = add_to_stock(shm_load(&family->spares));
 		if (p[0].revents || p[1].revents)
 			end_family();
 		if (p[2].revents) {
@@ -807,6 +841,8 @@ static _Noreturn void zygote_loop(void)
 			reap();
 			low = stock_is_low();
 		}
+		if (z.look && far__now() >= z.look_after)
+			look_for_executed();
 	}
 }
 
