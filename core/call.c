@@ -70,6 +70,8 @@ static inline int time_limit(const struct far__call *call, const struct far__sla
 
 /* --------------------------------------------------------------- begin */
 
+bool (*far__library_find)(struct far__call *call);
+
 static void fail_cancelled(const struct far__call *call)
 {
 	far__fail(FAR_ECANCELLED, ECANCELED, call->site->function, call->site,
@@ -175,6 +177,8 @@ static bool begin(struct far__call *call)
 	call->begun = true;
 	if (call->op == FAR__OP_THREAD)
 		return far__ready(call->site->function) == 0;
+	if (FAR_UNLIKELY(far__is_library((uintptr_t)call->slave)) && !far__library_find(call))
+		return false;
 	if (FAR_UNLIKELY(is_invoke(call) && is_myself((uintptr_t)call->slave))) {
 		call->in_place = true;
 		return true;
@@ -340,7 +344,7 @@ static struct far__buffer *buffer_of(struct far__call *call, const char *p, int 
 	return NULL;
 }
 
-void far__look(struct far__call *call, void *value, int argument, int use)
+void far__look_at(struct far__call *call, void *value, int argument, int use, size_t constant)
 {
 	char *p;
 
@@ -370,16 +374,24 @@ void far__look(struct far__call *call, void *value, int argument, int use)
 
 	if (reach == FAR_REACHES)
 		return;
-	if (reach == FAR_PRIVATE && use & FAR__CONST_CHAR) {
-		struct far__buffer *s = &call->buffers[call->nbuffers++];
-
-		*s = (struct far__buffer){ .here = p, .argument = (uint8_t)argument };
-		copy_string(call, s, argument);
-		if (!call->failed)
-			memcpy(value, &s->there, sizeof s->there);
+	if (reach != FAR_PRIVATE || (!(use & FAR__CONST_CHAR) && !constant)) {
+		refuse(call, argument, p, reach);
 		return;
 	}
-	refuse(call, argument, p, reach);
+	struct far__buffer *copy = &call->buffers[call->nbuffers++];
+
+	*copy = (struct far__buffer){ .here = p, .size = constant, .use = FAR__IN, .argument = (uint8_t)argument };
+	if (constant)
+		copy_buffer(call, copy);
+	else
+		copy_string(call, copy, argument);
+	if (!call->failed)
+		memcpy(value, &copy->there, sizeof copy->there);
+}
+
+void far__look(struct far__call *call, void *value, int argument, int use)
+{
+	far__look_at(call, value, argument, use, 0);
 }
 
 int far__fd(struct far__call *call, int fd)

@@ -69,20 +69,28 @@ static void print_unseen(void)
 		far__complain(error.message);
 }
 
+/* " (file:line)" of a place in the program, or nothing. */
+static void print_place(char *to, size_t size, const char *file, unsigned line)
+{
+	const char *slash = file ? strrchr(file, '/') : NULL;
+
+	*to = 0;
+	if (file)
+		snprintf(to, size, " (%s:%u)", slash ? slash + 1 : file, line);
+}
+
 static void fill(struct far_error *e, int code, int errnum, const char *function, const struct far__site *site,
 		 const char *format, va_list arguments)
 {
-	char where[128] = "", what[sizeof e->message];
+	char where[128], what[sizeof e->message];
 
 	vsnprintf(what, sizeof what, format, arguments);
 	*e = (struct far_error){ .code = code, .errnum = errnum, .function = function };
 	if (site && site->file) {
-		const char *slash = strrchr(site->file, '/');
-
 		e->file = site->file;
 		e->line = site->line;
-		snprintf(where, sizeof where, " (%s:%u)", slash ? slash + 1 : site->file, site->line);
 	}
+	print_place(where, sizeof where, e->file, e->line);
 	/* Cut in the middle rather than lose where it was. */
 	int room = (int)(sizeof e->message - strlen(where) - strlen(function) - 3);
 
@@ -117,6 +125,19 @@ void far__fail(int code, int errnum, const char *function, const struct far__sit
 	fill(&e, code, errnum, function, site, format, arguments);
 	va_end(arguments);
 	far__fail_with(&e);
+}
+
+void far__blame(const char *function, const struct far__site *site, const char *what)
+{
+	struct far_error e = *far_error();
+	char where[128], text[sizeof e.message];
+
+	print_place(where, sizeof where, e.file, e.line);
+	const char *words = e.message + strlen(e.function) + 2;	/* behind "function: " */
+	int length = (int)(strlen(words) - strlen(where));
+
+	snprintf(text, sizeof text, "%s%.*s", what, length > 0 ? length : 0, words);
+	far__fail(e.code, e.errnum, function, site, "%s", text);
 }
 
 struct far_error *far__failure(void)

@@ -348,6 +348,79 @@ FAR_API struct far_slave *far_slave_self(void);
 /* Within a call: was it cancelled, or did its deadline pass? 1 or 0; 0 outside one. Cheap. */
 FAR_API int far_interrupted(void);
 
+/* -------------------------------------------------------------- libraries */
+
+/*
+ * A library that a slave has loaded, whether or not this program is linked with
+ * it. A handle, like a slave's: using it after far_library_close() is an error
+ * (FAR_ECLOSED). Any thread may use it, and far_invoke(), far_schedule() and their
+ * like take it in place of a slave: the function is found there by the name that
+ * is written in the call, and only its prototype is needed here, from a header:
+ *
+ *	far_library *z = far_open(slave, "libz.so.1");
+ *	unsigned long c = far_invoke(z, crc32, 0, far_in(buf, n), n);
+ *
+ * In a slave that has been started again the library is loaded again when it is
+ * used.
+ */
+typedef struct far_library far_library;
+
+/*
+ * Load a library in @slave: a name or path as for dlopen(); NULL is what is there
+ * already, the program and its libraries. NULL and far_error() on failure:
+ * FAR_ENAME with the loader's words, FAR_ENOMEM, or what befell the slave.
+ */
+FAR_API far_library *far_open(struct far_slave *slave, const char *name);
+
+/*
+ * Unload it, if nobody else there has it loaded, and free what belongs to it. No
+ * call to it may be going on. NULL is allowed and does nothing. 0, or -EINVAL with
+ * far_error() if it is none, or closed. Do so before its slave is closed or
+ * afterwards, as you like.
+ */
+FAR_API int far_library_close(far_library *library);
+
+/*
+ * far_call(library, R, function, arguments...)
+ *
+ * Call a function that this program knows nothing of and wait for it: an
+ * expression of type R. @function is a string: a C prototype, or a mere name, if
+ * the library has debug information (its own, or NAME.types beside it).
+ *
+ *	double p = far_call(m, double, "double pow(double, double)", 2, 10);
+ *	int n = far_call(c, int, "int snprintf(char *, size_t, const char *, ...)",
+ *			 far_out(text, 99), 99, "%d", 7);
+ *
+ * @library may also be a slave: of what is loaded there. Arguments are converted to
+ * the parameters' types as C does it, and so is the result to R; a conversion that
+ * C does not know, or that would change the value, is an error (FAR_ETYPE), before
+ * anything is sent if it is an argument's. Pointer arguments follow the rules of
+ * far_invoke(), and besides: a pointer to a const struct whose members are known is
+ * copied in.
+ *
+ * Prototypes: any declarator of C, struct and union by value if they are defined in
+ * it or in the debug information, the types of <stdint.h>, <stddef.h> and <stdio.h>.
+ * FAR_ETYPE shows where a prototype is wrong; FAR_ENAME: there is no such library,
+ * function or type. What was learnt of a function is kept with the library.
+ */
+#define far_call(library, R, ...) \
+	FAR__CALL(library, R, FAR__COUNT(__VA_ARGS__), FAR__FIRST(__VA_ARGS__), __VA_ARGS__)
+
+/*
+ * far_bind(library, function, type): a plain function pointer of that type, of C, that
+ * calls the function over there. Anybody may call it, from any thread; failures are
+ * told by far_error() after it has returned zero bits. @function is a name, whose type
+ * is then the third argument, or a prototype:
+ *
+ *	double (*power)(double, double) = far_bind(m, "pow", double (*)(double, double));
+ *
+ * NULL and far_error() on failure, as of far_call(); FAR_ETYPE for a variadic function.
+ * It belongs to the library: after that is closed, to call it is FAR_ECLOSED, as long as
+ * there are not a thousand newer ones closed.
+ */
+#define far_bind(library, function, ...) \
+	((__typeof__(__VA_ARGS__))far__bind(FAR__TARGET(library), function, #__VA_ARGS__, __FILE__, __LINE__))
+
 /* ----------------------------------------------------------------- memory */
 
 /*
@@ -388,6 +461,8 @@ enum far_code {
 	FAR_ESYSTEM,		/* a system call failed: errnum, message */
 	FAR_EDEADLINE,		/* the call had no result before its deadline */
 	FAR_ECANCELLED,		/* the call was cancelled, or the one that made it was */
+	FAR_ENAME,		/* no library, function or type of that name */
+	FAR_ETYPE,		/* a prototype that is wrong, or an argument that does not fit it */
 	/* How else a slave process ended before the call did; far_died() is true of these and FAR_EDIED. */
 	FAR_ECRASHED,		/* by a fault of its own: .signal SIGSEGV, BUS, ILL, FPE, ABRT, TRAP or SYS, .address */
 	FAR_EEXITED,		/* by exit() or the like: .status */
@@ -522,7 +597,18 @@ static inline __attribute__((always_inline)) void far__start(struct far__call *c
 	c->inline_used = 0;
 }
 
+/* A value of the program, described for far_call(): its type as far as it matters. */
+struct far__value {
+	const void *at;
+	size_t size;
+	signed char type_class;		/* __builtin_classify_type() */
+	unsigned char is_signed, const_char;
+};
+
 FAR_API void far__capture(void);
+FAR_API void far__call_by_name(struct far__call *call, const char *function, const struct far__value *values, unsigned count,
+			       const struct far__value *result);
+FAR_API void *far__bind(struct far_slave *target, const char *function, const char *type, const char *file, unsigned line);
 FAR_API void far__look(struct far__call *call, void *value, int argument, int use);
 FAR_API void *far__buffer(struct far__call *call, const void *p, size_t size, int use);
 FAR_API int far__fd(struct far__call *call, int fd);
@@ -780,11 +866,17 @@ static inline void *far__opaque(void *p)
 #define FAR__TRY(f, n, ...) __builtin_call_with_static_chain( \
 	((FAR__POINTER(f))far__entry())(FAR__CAT(FAR__U, n)(__VA_ARGS__)), FAR__ESCAPE(&far__c))
 
+/* A library stands for a slave: far__call.slave is either's handle. */
+#define FAR__IS_LIBRARY(s) __builtin_types_compatible_p(__typeof__(s), struct far_library *)
+#define FAR__TARGET(s) _Generic((s), struct far_library *: (struct far_slave *)(void *)(uintptr_t)(s), default: (s))
+/* Nothing refers to a library's function: the program need not be linked with it. */
+#define FAR__FUNCTION(s, f) __builtin_choose_expr(FAR__IS_LIBRARY(s), (void *)0, (void *)(f))
+
 /* Everything up to the call itself; leaves the type far__r and the context far__c. */
 #define FAR__PREPARE(within_, slave_, op_, n, f, ...) \
 	struct far__buffer far__b[1 FAR__CAT(FAR__EACH, n)(FAR__ONE)]; \
 	struct far__call far__c; \
-	far__start(&far__c, (slave_), (void *)(f), far__b, op_, (within_)); \
+	far__start(&far__c, FAR__TARGET(slave_), FAR__FUNCTION(slave_, f), far__b, op_, (within_)); \
 	FAR__CAT(FAR__E, n)(__VA_ARGS__) \
 	typedef __typeof__((f)(FAR__CAT(FAR__U, n)(__VA_ARGS__))) far__r; \
 	_Static_assert(FAR__CARRIED(*(FAR__NOT_VOID(far__r) *)0), \
@@ -837,6 +929,27 @@ static inline void *far__opaque(void *p)
 	FAR__ASK_RESULT(far__r); \
 	__builtin_call_with_static_chain( \
 		((__typeof__(far__t))far__entry())((struct far__task *)0), FAR__ESCAPE(&far__c)); })
+
+/* The sign of an integer's type; 0 of others. */
+#define FAR__NUMBER(a) __builtin_choose_expr(FAR__CLASS(a) == FAR__T_POINTER || FAR__CLASS(a) == FAR__T_REAL || \
+	FAR__CLASS(a) == FAR__T_COMPLEX || FAR__IS_AGGREGATE(FAR__CLASS(a)), 0u, (a))
+#define FAR__DESCRIBE(a) { .at = &(a), .size = sizeof(a), .type_class = FAR__CLASS(a), \
+	.is_signed = (__typeof__(FAR__NUMBER(a)))-1 < (__typeof__(FAR__NUMBER(a)))1, \
+	.const_char = __builtin_types_compatible_p(__typeof__(a), const char *) },
+#define FAR__DESCRIBE_ARGUMENT(i) FAR__DESCRIBE(far__a##i)
+
+#define FAR__CALL(target, r, n, text, ...) __extension__({ \
+	static const struct far__site far__site = { .function = "far_call", .file = __FILE__, .line = __LINE__ }; \
+	struct far__buffer far__b[1 FAR__CAT(FAR__EACH, n)(FAR__ONE)]; \
+	struct far__call far__c; \
+	far__start(&far__c, FAR__TARGET(target), (void *)0, far__b, FAR__OP_INVOKE, FAR__SLAVES_DEADLINE); \
+	far__c.site = &far__site; \
+	FAR__CAT(FAR__E, n)(__VA_ARGS__) \
+	FAR__NOT_VOID(r) far__v; \
+	far__call_by_name(&far__c, (text), (const struct far__value[]){ FAR__CAT(FAR__EACH, n)(FAR__DESCRIBE_ARGUMENT) { 0 } }, \
+			  0 FAR__CAT(FAR__EACH, n)(FAR__ONE), \
+			  FAR__IS_VOID(r) ? (const struct far__value *)0 : (const struct far__value[]){ FAR__DESCRIBE(far__v) }); \
+	__builtin_choose_expr(FAR__IS_VOID(r), (void)0, far__v); })
 
 /* The number of a task, which must be one: a function of struct far__task *. */
 #define FAR__ID(t) ((uintptr_t)(t) + 0 * sizeof(__typeof__(((void)0, (t))((struct far__task *)0)) *))

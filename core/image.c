@@ -240,10 +240,7 @@ void *far__image_function(const struct far__call *call)
 
 	there = far_invoke(call->slave, load, far_str(name), (uintptr_t)call->function - map->l_addr);
 	if (far__failed) {
-		struct far_error e = *far_error();
-
-		far__fail(e.code, e.errnum, call->site->function, call->site,
-			  "the slave cannot load the module it is in: %s", e.message);
+		far__blame(call->site->function, call->site, "the slave cannot load the module it is in: ");
 		return NULL;
 	}
 	pthread_mutex_lock(&cache.lock);

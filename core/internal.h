@@ -145,6 +145,20 @@ static inline unsigned far__handle_number(uintptr_t handle)
 	return handle % FAR_SLAVES_MAX;
 }
 
+/* What far_open() returned is no slave's handle, and may stand in its place in a call. */
+#define FAR_LIBRARY	((uintptr_t)1 << 62)
+
+static inline bool far__is_library(uintptr_t handle)
+{
+	return handle & FAR_LIBRARY;
+}
+
+/* Set by the first far_open(): find the call's slave, and its function there by its name. False and far_error(). */
+extern bool (*far__library_find)(struct far__call *call);
+
+/* As far__look(); if it is a pointer to @constant bytes that are only read, and 0 is none, they are copied in. */
+void far__look_at(struct far__call *call, void *value, int argument, int use, size_t constant);
+
 /* ------------------------------------------------------ along a ring */
 
 enum { FAR_LOOK_AHEAD = 16 };
@@ -635,6 +649,9 @@ void far__fail(int code, int errnum, const char *function, const struct far__sit
 void far__error_fill(struct far_error *error, int code, int errnum, const char *function, const struct far__site *site,
 		     const char *format, ...) __attribute__((format(printf, 6, 7)));
 void far__fail_with(const struct far_error *error);
+
+/* The last failure, of a call that was made on the way, is @function's own: @what, and its words. */
+void far__blame(const char *function, const struct far__site *site, const char *what);
 
 /* The error just set, to add to it. */
 struct far_error *far__failure(void);

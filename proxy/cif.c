@@ -59,7 +59,7 @@ static void add_scalar(struct content *c, uint64_t offset, const struct far__typ
 
 static void add_value(struct content *c, uint64_t offset, const struct far__type *t);
 
-static void add_member(struct content *c, uint64_t offset, const struct far__member *m)
+static void add_member(struct content *c, uint64_t offset, const struct far__field *m)
 {
 	uint64_t first = m->offset * 8 + m->bit_offset;
 
@@ -233,8 +233,80 @@ static ffi_type *argument(const struct far__type *type, bool promote, struct far
 	return t->type != FFI_TYPE_STRUCT && t->size < sizeof(int) ? &ffi_type_sint : t;
 }
 
+/* Registers for arguments, as far as they are taken. */
+struct taken {
+	unsigned general, vector;
+};
+
+enum { GENERAL_MAX = 6, VECTOR_MAX = 8 };
+
+/* What a value of at most 16 bytes needs, of what makes it up: see choose_members(). */
+static struct taken registers_of(const ffi_type *t)
+{
+	bool floats[2] = { true, true };
+	struct taken n = { 0 };
+	size_t at = 0;
+
+	for (ffi_type **e = t->elements; *e && at < REGISTERS_MAX; at += (*e++)->size)
+		floats[at / 8] &= *e == &ffi_type_float || *e == &ffi_type_double;
+	for (unsigned i = 0; i < (at + 7) / 8; i++)
+		*(floats[i] ? &n.vector : &n.general) += 1;
+	return n;
+}
+
+/*
+ * libffi up to 3.4.6 spoils the first vector register when a struct takes the last
+ * general one and a vector register (its issue 574). Two scalars go where that goes.
+ */
+static bool is_spoiling(const ffi_type *t, struct taken taken)
+{
+	return t->type == FFI_TYPE_STRUCT && t->size > 8 && t->size <= REGISTERS_MAX && taken.general == GENERAL_MAX - 1 &&
+	       taken.vector && taken.vector < VECTOR_MAX && registers_of(t).general == 1 && registers_of(t).vector == 1 &&
+	       t->elements[0] != &ffi_type_double && t->elements[0] != &ffi_type_float;
+}
+
+static void take_registers(const ffi_type *t, struct taken *taken)
+{
+	struct taken need = { 0 };
+
+	if (t->type == FFI_TYPE_STRUCT && t->size <= REGISTERS_MAX)
+		need = registers_of(t);
+	else if (t->type == FFI_TYPE_FLOAT || t->type == FFI_TYPE_DOUBLE)
+		need.vector = 1;
+	else if (t->type == FFI_TYPE_COMPLEX)
+		need.vector = t->size <= 8 ? 1 : t->size <= 16 ? 2 : 0;
+	else if (t->type != FFI_TYPE_STRUCT && t->type != FFI_TYPE_LONGDOUBLE)
+		need.general = 1;
+	if (taken->general + need.general <= GENERAL_MAX && taken->vector + need.vector <= VECTOR_MAX) {
+		taken->general += need.general;
+		taken->vector += need.vector;
+	}
+}
+
+/* The argument that is to be split, or -1. */
+static int find_spoiling(const ffi_type *result, ffi_type **types, unsigned count)
+{
+	struct taken taken = { .general = result->type == FFI_TYPE_STRUCT && result->size > REGISTERS_MAX };
+
+	for (unsigned i = 0; i < count; i++) {
+		if (is_spoiling(types[i], taken))
+			return (int)i;
+		take_registers(types[i], &taken);
+	}
+	return -1;
+}
+
+static void split_type(ffi_type **types, unsigned count, unsigned i)
+{
+	ffi_type *rest = types[i]->size > 12 ? &ffi_type_double : &ffi_type_float;
+
+	memmove(&types[i + 1], &types[i], (count - i) * sizeof *types);
+	types[i] = &ffi_type_uint64;
+	types[i + 1] = rest;
+}
+
 bool far__cif(ffi_cif *cif, const struct far__type *function, const struct far__type *const *extra, unsigned extras,
-	      struct far__arena *arena, struct far__complaint *why)
+	      int *split, struct far__arena *arena, struct far__complaint *why)
 {
 	if (function->kind != FAR_FUNCTION)
 		return refuse(function, why, "it is no function");
@@ -243,7 +315,7 @@ bool far__cif(ffi_cif *cif, const struct far__type *function, const struct far__
 	if (extras && !function->is_variadic)
 		return refuse(function, why, "it takes no more arguments than its parameters");
 
-	const unsigned fixed = (unsigned)function->count, count = fixed + extras;
+	unsigned fixed = (unsigned)function->count, count = fixed + extras;
 	ffi_type *result = far__type_ffi(function->target, arena, why);
 	ffi_type **types = far__arena_alloc(arena, (count + 1) * sizeof *types);
 
@@ -255,6 +327,10 @@ bool far__cif(ffi_cif *cif, const struct far__type *function, const struct far__
 		types[i] = argument(i < fixed ? function->member[i].type : extra[i - fixed], i >= fixed, arena, why);
 		if (!types[i])
 			return false;
+	}
+	if (split && (*split = find_spoiling(result, types, count)) >= 0) {
+		fixed += (unsigned)*split < fixed;
+		split_type(types, count++, (unsigned)*split);
 	}
 	ffi_status status = function->is_variadic ? ffi_prep_cif_var(cif, FFI_DEFAULT_ABI, fixed, count, result, types)
 						  : ffi_prep_cif(cif, FFI_DEFAULT_ABI, count, result, types);

@@ -21,8 +21,11 @@ ffi_type *far__type_ffi(const struct far__type *type, struct far__arena *arena, 
  * Prepare calls of a @function. Of a variadic one, @extra are the types of the
  * @extras arguments behind its parameters: as in C, float becomes double and what is
  * smaller than int becomes int, and so must the values.
+ *
+ * If *split is not -1 then, the struct that is that argument must be given as two,
+ * its first eight bytes and the rest. NULL: it is for a closure, which needs none.
  */
 bool far__cif(ffi_cif *cif, const struct far__type *function, const struct far__type *const *extra, unsigned extras,
-	      struct far__arena *arena, struct far__complaint *why);
+	      int *split, struct far__arena *arena, struct far__complaint *why);
 
 #endif

@@ -124,7 +124,7 @@ static bool grow_table(struct reader *r)
 }
 
 /* A new type, made from the DIE at @key; its name, if any, is copied. */
-static struct far__type *make(struct reader *r, const void *key, enum far__kind kind, const char *name)
+static struct far__type *make(struct reader *r, const void *key, enum far__type_kind kind, const char *name)
 {
 	struct far__type *t = far__type_new(r->arena, kind);
 
@@ -372,7 +372,7 @@ static bool member_offset(Dwarf_Die *die, uint64_t *offset)
 }
 
 /* Where the bits are: since DWARF 4 counted from the struct's begin, before from the top of a storage unit. */
-static bool place_bits(Dwarf_Die *die, struct far__member *m)
+static bool place_bits(Dwarf_Die *die, struct far__field *m)
 {
 	const uint64_t unit = m->type->size * 8, size = number_or_0(die, DW_AT_bit_size);
 	uint64_t bits, from_top;
@@ -393,14 +393,14 @@ static bool place_bits(Dwarf_Die *die, struct far__member *m)
 }
 
 /* The struct that contains this member must be larger. Its size is not in its type yet. */
-static bool fits(const struct far__member *m, uint64_t size)
+static bool fits(const struct far__field *m, uint64_t size)
 {
 	const uint64_t bits = m->bit_size ? m->bit_offset + m->bit_size : m->type->size * 8;
 
 	return m->offset <= size && (bits + 7) / 8 <= size - m->offset;
 }
 
-static bool read_member(struct reader *r, Dwarf_Die *die, uint64_t size, struct far__member *m)
+static bool read_member(struct reader *r, Dwarf_Die *die, uint64_t size, struct far__field *m)
 {
 	const char *const name = dw.dwarf_diename(die);
 	struct use use;
@@ -437,7 +437,7 @@ static uint32_t alignment_of(const struct far__type *t, uint64_t size, uint64_t 
 	uint64_t alignment = 1;
 
 	for (uint64_t i = 0; i < t->count; i++) {
-		const struct far__member *m = &t->member[i];
+		const struct far__field *m = &t->member[i];
 
 		if (!m->bit_size && m->offset % m->type->alignment)
 			return 1;	/* packed */
@@ -454,7 +454,7 @@ static uint32_t alignment_of(const struct far__type *t, uint64_t size, uint64_t 
 static bool read_members(struct reader *r, Dwarf_Die *die, struct far__type *t)
 {
 	const uint64_t size = number_or_0(die, DW_AT_byte_size), count = count_children(die, DW_TAG_member);
-	struct far__member *m = count <= MEMBERS_MAX ? far__arena_alloc(r->arena, count * sizeof *m) : NULL;
+	struct far__field *m = count <= MEMBERS_MAX ? far__arena_alloc(r->arena, count * sizeof *m) : NULL;
 	Dwarf_Die child;
 
 	if (!m)
@@ -511,7 +511,7 @@ static void define(struct reader *r, Dwarf_Die *die)
 		*die = definition;
 }
 
-static const struct far__type *aggregate(struct reader *r, Dwarf_Die *die, const void *key, enum far__kind kind,
+static const struct far__type *aggregate(struct reader *r, Dwarf_Die *die, const void *key, enum far__type_kind kind,
 					 const char *alias)
 {
 	const char *const tag = dw.dwarf_diename(die);
@@ -528,7 +528,7 @@ static const struct far__type *aggregate(struct reader *r, Dwarf_Die *die, const
 
 /* ---------------------------------------------------------------- functions */
 
-static bool read_parameter(struct reader *r, Dwarf_Die *die, struct far__member *m)
+static bool read_parameter(struct reader *r, Dwarf_Die *die, struct far__field *m)
 {
 	const char *const name = dw.dwarf_diename(die);
 	struct use use;
@@ -546,7 +546,7 @@ static const struct far__type *function(struct reader *r, Dwarf_Die *die, const 
 {
 	struct far__type *t = make(r, key, FAR_FUNCTION, NULL);
 	const uint64_t count = count_children(die, DW_TAG_formal_parameter);
-	struct far__member *m = count <= MEMBERS_MAX ? far__arena_alloc(r->arena, count * sizeof *m) : NULL;
+	struct far__field *m = count <= MEMBERS_MAX ? far__arena_alloc(r->arena, count * sizeof *m) : NULL;
 	Dwarf_Die child;
 	struct use result;
 

@@ -202,7 +202,7 @@ static bool enter(struct parser *p)
 
 struct basic {
 	const char *name;
-	enum far__kind kind;
+	enum far__type_kind kind;
 	uint8_t size;
 	bool is_signed;
 };
@@ -574,7 +574,7 @@ static const char *keep_name(struct parser *p, const struct declared *d)
 	return name || !d->name ? name : no_memory(p);
 }
 
-static bool parameter(struct parser *p, struct far__member *m)
+static bool parameter(struct parser *p, struct far__field *m)
 {
 	struct declared d = { .begin = p->begin };
 
@@ -588,7 +588,7 @@ static bool parameter(struct parser *p, struct far__member *m)
 		d.type = far__type_pointer(p->arena, d.type, false);
 	if (!d.type)
 		return no_memory(p);
-	*m = (struct far__member){ .name = keep_name(p, &d), .type = d.type, .is_const = d.is_const };
+	*m = (struct far__field){ .name = keep_name(p, &d), .type = d.type, .is_const = d.is_const };
 	return check_value(p, &d, d.begin);
 }
 
@@ -607,7 +607,7 @@ static bool takes_nothing(struct parser *p)
 
 static bool parameters(struct parser *p, struct far__type *function)
 {
-	struct far__member *m = far__arena_alloc(p->arena, count_items(p) * sizeof *m);
+	struct far__field *m = far__arena_alloc(p->arena, count_items(p) * sizeof *m);
 
 	if (!m)
 		return no_memory(p);
@@ -806,9 +806,9 @@ static bool declarator(struct parser *p, struct declared *d)
 
 /* ------------------------------------------------------ structs and unions */
 
-static bool bit_size(struct parser *p, struct far__member *m)
+static bool bit_size(struct parser *p, struct far__field *m)
 {
-	const enum far__kind kind = m->type->kind;
+	const enum far__type_kind kind = m->type->kind;
 	char *end;
 
 	if (kind != FAR_INTEGER && kind != FAR_ENUM && kind != FAR_BOOL)
@@ -826,14 +826,14 @@ static bool bit_size(struct parser *p, struct far__member *m)
 }
 
 /* One declarator of a member. */
-static bool member(struct parser *p, const struct declared *base, struct far__member *m)
+static bool member(struct parser *p, const struct declared *base, struct far__field *m)
 {
 	const char *const at = p->begin;
 	struct declared d = *base;
 
 	if (!declarator(p, &d))
 		return false;
-	*m = (struct far__member){ .name = keep_name(p, &d), .type = d.type, .is_const = d.is_const };
+	*m = (struct far__field){ .name = keep_name(p, &d), .type = d.type, .is_const = d.is_const };
 	if (is(p, ":"))
 		return bit_size(p, m);
 	if (!d.name)
@@ -849,7 +849,7 @@ static bool member(struct parser *p, const struct declared *base, struct far__me
 }
 
 /* "int x, y : 3;" */
-static bool member_declaration(struct parser *p, struct far__type *t, struct far__member *m)
+static bool member_declaration(struct parser *p, struct far__type *t, struct far__field *m)
 {
 	struct declared base = { .begin = p->begin };
 
@@ -857,7 +857,7 @@ static bool member_declaration(struct parser *p, struct far__type *t, struct far
 	if (!base.type)
 		return false;
 	if (is(p, ";") && !base.type->name && (base.type->kind == FAR_STRUCT || base.type->kind == FAR_UNION)) {
-		m[t->count++] = (struct far__member){ .type = base.type, .is_const = base.is_const };
+		m[t->count++] = (struct far__field){ .type = base.type, .is_const = base.is_const };
 	} else {
 		do {
 			if (!member(p, &base, &m[t->count]))
@@ -873,7 +873,7 @@ static bool members(struct parser *p, struct far__type *t)
 	const char *const at = p->begin;
 
 	next(p);
-	struct far__member *m = far__arena_alloc(p->arena, count_items(p) * sizeof *m);
+	struct far__field *m = far__arena_alloc(p->arena, count_items(p) * sizeof *m);
 
 	if (!m)
 		return no_memory(p);
@@ -890,7 +890,7 @@ static bool members(struct parser *p, struct far__type *t)
 }
 
 /* A new struct or union, to be defined. */
-static struct far__type *make_aggregate(struct parser *p, enum far__kind kind)
+static struct far__type *make_aggregate(struct parser *p, enum far__type_kind kind)
 {
 	struct far__type *t = far__type_new(p->arena, kind);
 
@@ -901,7 +901,7 @@ static struct far__type *make_aggregate(struct parser *p, enum far__kind kind)
 }
 
 /* What is called so, or else a new struct or union; of which one that is @defined here must be. */
-static const struct known *named(struct parser *p, enum far__kind kind, const char *keyword, const char *tag,
+static const struct known *named(struct parser *p, enum far__type_kind kind, const char *keyword, const char *tag,
 				 size_t length, bool defined)
 {
 	char name[NAME_SIZE];
@@ -935,7 +935,7 @@ static bool skip_attributes(struct parser *p)
 /* "struct tag", "struct tag { ... }" and "struct { ... }"; the same of a union; "enum tag". */
 static const struct far__type *tagged(struct parser *p)
 {
-	const enum far__kind kind = is(p, "struct") ? FAR_STRUCT : is(p, "union") ? FAR_UNION : FAR_ENUM;
+	const enum far__type_kind kind = is(p, "struct") ? FAR_STRUCT : is(p, "union") ? FAR_UNION : FAR_ENUM;
 	const char *const keyword = kind == FAR_STRUCT ? "struct" : kind == FAR_UNION ? "union" : "enum";
 	const struct known *k = NULL;
 
@@ -964,27 +964,46 @@ static const struct far__type *tagged(struct parser *p)
 
 /* -------------------------------------------------------------- prototypes */
 
+/* What one declaration declares, which is all of the text. */
+static bool parse(struct parser *p, struct declared *d)
+{
+	if (strnlen(p->text, TEXT_MAX) == TEXT_MAX) {
+		far__refuse(p->why, "a prototype of more than %d characters", TEXT_MAX - 1);
+		return false;
+	}
+	read_token(p, p->text);
+	d->begin = p->begin;
+	d->type = specifiers(p, &d->is_const);
+	if (!d->type || !declarator(p, d))
+		return false;
+	(void)take(p, ";");
+	return p->token == END || expected(p, d->type->kind == FAR_FUNCTION ? "the end" : "'(' and parameters");
+}
+
 const struct far__type *far__prototype(const char *text, const struct far__names *names, struct far__arena *arena,
 				       const char **name, struct far__complaint *why)
 {
 	struct parser p = { .text = text, .arena = arena, .names = names, .why = why };
 	struct declared d = { 0 };
 
-	if (strnlen(text, TEXT_MAX) == TEXT_MAX) {
-		far__refuse(why, "a prototype of more than %d characters", TEXT_MAX - 1);
+	if (!parse(&p, &d))
 		return NULL;
-	}
-	read_token(&p, text);
-	d.begin = p.begin;
-	d.type = specifiers(&p, &d.is_const);
-	if (!d.type || !declarator(&p, &d))
-		return NULL;
-	(void)take(&p, ";");
-	if (p.token != END)
-		return expected(&p, d.type->kind == FAR_FUNCTION ? "the end" : "'(' and parameters");
 	if (d.type->kind != FAR_FUNCTION)
 		return wrong(&p, d.begin, "this declares no function");
 	if (name)
 		*name = keep_name(&p, &d);
 	return p.failed ? NULL : d.type;
+}
+
+const struct far__type *far__function_type(const char *text, const struct far__names *names, struct far__arena *arena,
+					   struct far__complaint *why)
+{
+	struct parser p = { .text = text, .arena = arena, .names = names, .why = why };
+	struct declared d = { 0 };
+
+	if (!parse(&p, &d))
+		return NULL;
+	const struct far__type *t = d.type->kind == FAR_POINTER ? d.type->target : d.type;
+
+	return t->kind == FAR_FUNCTION ? t : wrong(&p, d.begin, "this is the type of no function");
 }

@@ -28,4 +28,8 @@ struct far__names {
 const struct far__type *far__prototype(const char *text, const struct far__names *names, struct far__arena *arena,
 				       const char **name, struct far__complaint *why);
 
+/* The same for a type's name, "double (*)(double, double)" or "handler_t": that of the function, or what it points to. */
+const struct far__type *far__function_type(const char *text, const struct far__names *names, struct far__arena *arena,
+					   struct far__complaint *why);
+
 #endif

@@ -91,7 +91,7 @@ void far__arena_free(struct far__arena *arena)
 
 /* ----------------------------------------------------------------- making */
 
-struct far__type *far__type_new(struct far__arena *arena, enum far__kind kind)
+struct far__type *far__type_new(struct far__arena *arena, enum far__type_kind kind)
 {
 	struct far__type *t = far__arena_alloc(arena, sizeof *t);
 
@@ -117,25 +117,25 @@ static uint64_t round_up(uint64_t n, uint64_t to)
 	return (n + to - 1) / to * to;
 }
 
-bool far__member_is_break(const struct far__member *m)
+bool far__field_is_break(const struct far__field *m)
 {
 	return !m->name && !m->bit_size && m->type->kind != FAR_STRUCT && m->type->kind != FAR_UNION;
 }
 
-bool far__type_lay_out(struct far__type *type, struct far__member *member, uint64_t count)
+bool far__type_lay_out(struct far__type *type, struct far__field *member, uint64_t count)
 {
 	const uint64_t max = 1ull << 40;	/* of bits */
 	uint64_t bits = 0, end = 0, kept = 0;
 
 	for (uint64_t i = 0; i < count; i++) {
-		struct far__member *m = &member[i];
+		struct far__field *m = &member[i];
 		const uint64_t unit = m->type->size * 8;
 
 		if (m->type->size > max / 8)
 			return false;
 		if (type->kind == FAR_UNION)
 			bits = 0;
-		if (far__member_is_break(m)) {
+		if (far__field_is_break(m)) {
 			bits = round_up(bits, unit);
 			continue;
 		}
@@ -165,10 +165,10 @@ bool far__type_lay_out(struct far__type *type, struct far__member *member, uint6
 	return true;
 }
 
-const struct far__member *far__type_member(const struct far__type *type, const char *name, uint64_t *offset)
+const struct far__field *far__type_member(const struct far__type *type, const char *name, uint64_t *offset)
 {
 	for (uint64_t i = 0; i < type->count; i++) {
-		const struct far__member *m = &type->member[i], *inner;
+		const struct far__field *m = &type->member[i], *inner;
 
 		*offset = m->offset;
 		if (m->name && !strcmp(m->name, name))
@@ -419,7 +419,7 @@ static bool same_aggregate(struct pairs *p, const struct far__type *a, const str
 	if (a->size != b->size || a->count != b->count)
 		return false;
 	for (uint64_t i = 0; i < a->count; i++) {
-		const struct far__member *m = &a->member[i], *n = &b->member[i];
+		const struct far__field *m = &a->member[i], *n = &b->member[i];
 
 		if (!same_name(m->name, n->name) || m->bit_size != n->bit_size ||
 		    m->offset * 8 + m->bit_offset != n->offset * 8 + n->bit_offset)

@@ -48,7 +48,7 @@ void far__arena_free(struct far__arena *arena);
 
 /* ------------------------------------------------------------------ types */
 
-enum far__kind {
+enum far__type_kind {
 	FAR_VOID,
 	FAR_BOOL,
 	FAR_INTEGER,
@@ -67,7 +67,7 @@ enum far__kind {
  * one type: of const what is pointed to and of members and parameters, no others.
  */
 struct far__type {
-	enum far__kind kind;
+	enum far__type_kind kind;
 	bool is_signed;		/* integer, enum */
 	bool is_char;		/* integer: plain char, neither signed nor unsigned char */
 	bool is_tag;		/* struct, union, enum: the name is its tag, not that of a typedef */
@@ -79,10 +79,10 @@ struct far__type {
 	const char *name;	/* tag, or name of the basic type or of the scalar's typedef, or NULL */
 	const struct far__type *target;	/* pointed to, an array's element, a function's result */
 	uint64_t count;		/* elements, members, parameters */
-	const struct far__member *member;	/* of struct and union, or a function's parameters */
+	const struct far__field *member;	/* of struct and union, or a function's parameters */
 };
 
-struct far__member {
+struct far__field {
 	const char *name;	/* NULL: a parameter without, or an anonymous struct or union */
 	const struct far__type *type;
 	bool is_const;
@@ -91,21 +91,44 @@ struct far__member {
 	uint32_t bit_size;	/* 0: no bit-field */
 };
 
+/* What a parameter is; of an array or a function, a pointer to it. */
+static inline bool far__is_pointer(const struct far__type *parameter)
+{
+	return parameter->kind == FAR_POINTER || parameter->kind == FAR_ARRAY || parameter->kind == FAR_FUNCTION;
+}
+
+static inline bool far__is_aggregate(const struct far__type *t)
+{
+	return t->kind == FAR_STRUCT || t->kind == FAR_UNION;
+}
+
+static inline bool far__is_string(const struct far__type *parameter)
+{
+	return parameter->kind == FAR_POINTER && parameter->to_const && parameter->target->is_char;
+}
+
+/* How many bytes may be copied in for a pointer: those of a const struct. */
+static inline size_t far__constant_size(const struct far__type *parameter)
+{
+	return parameter->kind == FAR_POINTER && parameter->to_const && far__is_aggregate(parameter->target) &&
+	       parameter->target->is_complete ? parameter->target->size : 0;
+}
+
 /* A new type of that kind in @arena, complete and all else zero; or NULL. */
-struct far__type *far__type_new(struct far__arena *arena, enum far__kind kind);
+struct far__type *far__type_new(struct far__arena *arena, enum far__type_kind kind);
 
 /* A pointer to @target. */
 struct far__type *far__type_pointer(struct far__arena *arena, const struct far__type *target, bool to_const);
 
 /* "int : 0;", after which a bit-field begins in a unit of its own. Only a member that is not laid out can be one. */
-bool far__member_is_break(const struct far__member *m);
+bool far__field_is_break(const struct far__field *m);
 
 /*
  * Lay out @type's members one after the other, as the compiler would: sets their
  * offsets and its size and alignment, from their types and bit sizes; members that
  * are padding are taken out of @member. False if it is too large.
  */
-bool far__type_lay_out(struct far__type *type, struct far__member *member, uint64_t count);
+bool far__type_lay_out(struct far__type *type, struct far__field *member, uint64_t count);
 
 /*
  * Print the C declaration of @name as a @type into @buffer, or only the type if
@@ -122,6 +145,6 @@ size_t far__type_print(const struct far__type *type, const char *name, char *buf
 bool far__type_same(const struct far__type *a, const struct far__type *b);
 
 /* The member of that name, also of an anonymous member; *offset is its own from the begin of @type. Or NULL. */
-const struct far__member *far__type_member(const struct far__type *type, const char *name, uint64_t *offset);
+const struct far__field *far__type_member(const struct far__type *type, const char *name, uint64_t *offset);
 
 #endif

@@ -57,7 +57,7 @@ static const struct far__type *variable(const char *file, int number)
 
 #define ASSERT_MEMBER(in_, struct_, member_, declared) do { \
 	uint64_t offset_; \
-	const struct far__member *m_ = far__type_member(in_, #member_, &offset_); \
+	const struct far__field *m_ = far__type_member(in_, #member_, &offset_); \
 	cr_assert_not_null(m_, "%s: no %s", path, #member_); \
 	cr_assert_eq(offset_, offsetof(struct_, member_), "%s: %s", path, #member_); \
 	cr_assert_eq(m_->type->size, sizeof(((struct_ *)NULL)->member_), "%s: %s", path, #member_); \

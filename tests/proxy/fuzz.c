@@ -95,7 +95,7 @@ static void use(const struct far__type *t)
 
 	far__type_print(t, "f", text, sizeof text);
 	(void)far__type_same(t, t->target ? t->target : t);
-	(void)far__cif(&cif, t, NULL, 0, &arena, &why);
+	(void)far__cif(&cif, t, NULL, 0, NULL, &arena, &why);
 	far__arena_free(&arena);
 }
 

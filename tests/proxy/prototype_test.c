@@ -18,7 +18,7 @@ static const struct far__type *find(void *arg, const char *name)
 {
 	static const struct far__type number = { .kind = FAR_FLOAT, .is_complete = true, .size = 8, .alignment = 8, .name = "number_t" };
 	static const struct far__type color = { .kind = FAR_ENUM, .is_complete = true, .is_tag = true, .size = 4, .alignment = 4, .name = "color" };
-	static const struct far__member member[] = { { .name = "x", .type = &number } };
+	static const struct far__field member[] = { { .name = "x", .type = &number } };
 	static const struct far__type point = {
 		.kind = FAR_STRUCT, .is_complete = true, .is_tag = true, .size = 8, .alignment = 8, .name = "point", .count = 1, .member = member,
 	};

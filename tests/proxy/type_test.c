@@ -234,7 +234,7 @@ static void try_shape(const char *name, const char *definition, void (*function)
 	const struct far__type *t = parse(text);
 
 	cr_assert_eq(t->target->size, size, "%s", name);
-	cr_assert(far__cif(&cif, t, NULL, 0, &arena, &why), "%s: %s", name, why.text);
+	cr_assert(far__cif(&cif, t, NULL, 0, NULL, &arena, &why), "%s: %s", name, why.text);
 	ffi_call(&cif, function, result, argument);
 	for (size_t i = 0; i < size - padding; i++)
 		cr_assert_eq(result[i], value[i] ^ 1, "%s: byte %zu", name, i);
@@ -263,7 +263,7 @@ Test(type, scalars_are_passed_as_the_compiler_passes_them)
 	void *argument[] = { &a, &b, &c, &d, &e };
 	ffi_cif cif;
 
-	cr_assert(far__cif(&cif, parse("long double f(long double, float, char, _Bool, double _Complex)"), NULL, 0, &arena, &why), "%s", why.text);
+	cr_assert(far__cif(&cif, parse("long double f(long double, float, char, _Bool, double _Complex)"), NULL, 0, NULL, &arena, &why), "%s", why.text);
 	ffi_call(&cif, (void (*)(void))scale, &result, argument);
 	cr_assert_eq(result, 12);
 }
@@ -282,7 +282,7 @@ Test(type, an_int128_is_passed_in_two_words)
 	void *argument[] = { &a, &b };
 	ffi_cif cif;
 
-	cr_assert(far__cif(&cif, parse("__int128 f(int, __int128)"), NULL, 0, &arena, &why), "%s", why.text);
+	cr_assert(far__cif(&cif, parse("__int128 f(int, __int128)"), NULL, 0, NULL, &arena, &why), "%s", why.text);
 	ffi_call(&cif, (void (*)(void))widen, &result, argument);
 	cr_assert(result == 3 * b);
 }
@@ -304,7 +304,7 @@ Test(type, a_variadic_call_promotes_as_c_does)
 
 	for (int k = 0; k < 5; k++)
 		extra[k] = types->member[k].type;
-	cr_assert(far__cif(&cif, f, extra, 5, &arena, &why), "%s", why.text);
+	cr_assert(far__cif(&cif, f, extra, 5, NULL, &arena, &why), "%s", why.text);
 	ffi_call(&cif, (void (*)(void))snprintf, &result, argument);
 	cr_assert_str_eq(text, "1.5 7 end 2.5 c");
 }
@@ -318,7 +318,7 @@ Test(type, refuses_calls_that_libffi_cannot_make)
 	struct far__type odd = { .kind = FAR_STRUCT, .is_complete = true, .size = 12, .alignment = 8, .name = "odd" };
 	struct far__type aligned = { .kind = FAR_STRUCT, .is_complete = true, .size = 64, .alignment = 64, .name = "aligned" };
 	struct far__type integer = { .kind = FAR_INTEGER, .is_complete = true, .size = 4, .alignment = 4, .name = "int" };
-	struct far__member member[] = { { .name = "c", .type = &integer, .offset = 1 } };
+	struct far__field member[] = { { .name = "c", .type = &integer, .offset = 1 } };
 	struct far__type packed = {
 		.kind = FAR_STRUCT, .is_complete = true, .size = 5, .alignment = 1, .name = "packed", .count = 1, .member = member,
 	};
@@ -328,7 +328,7 @@ Test(type, refuses_calls_that_libffi_cannot_make)
 	ffi_cif cif;
 
 	for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
-		cr_assert_not(far__cif(&cif, parse(refused[i][0]), NULL, 0, &arena, &why));
+		cr_assert_not(far__cif(&cif, parse(refused[i][0]), NULL, 0, NULL, &arena, &why));
 		cr_assert_not_null(strstr(why.text, refused[i][1]), "%s", why.text);
 	}
 #define REFUSED(type, word) do { \
@@ -343,9 +343,9 @@ Test(type, refuses_calls_that_libffi_cannot_make)
 	member[0].offset = 0;
 	REFUSED(padding, "padding");
 #undef REFUSED
-	cr_assert_not(far__cif(&cif, parse("int f(int)"), (const struct far__type *[]){ &integer }, 1, &arena, &why));
+	cr_assert_not(far__cif(&cif, parse("int f(int)"), (const struct far__type *[]){ &integer }, 1, NULL, &arena, &why));
 	cr_assert_not_null(strstr(why.text, "no more arguments"), "%s", why.text);
-	cr_assert_not(far__cif(&cif, &integer, NULL, 0, &arena, &why));
+	cr_assert_not(far__cif(&cif, &integer, NULL, 0, NULL, &arena, &why));
 	cr_assert_not_null(strstr(why.text, "no function"), "%s", why.text);
 }
 

@@ -1,0 +1,250 @@
+/*
+ * far_bind(): functions of a library as plain function pointers, which are
+ * closures of libffi. They live on when the library is closed, for somebody may
+ * still call them; the oldest of many such are freed.
+ */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cif.h"
+#include "library.h"
+#include "lookup.h"
+#include "prototype.h"
+#include "signature.h"
+
+enum { ARGUMENTS_MAX = 16, CLOSED_KEPT = 1000 };
+
+struct bound {
+	struct bound *older;
+	char *text, *type;		/* as far_bind() was given them */
+	uintptr_t library, slave;	/* handles */
+	struct far__signature *signature;
+	ffi_cif cif;			/* for the closure */
+	ffi_closure *closure;
+	void *code;			/* what the program calls */
+	uint32_t pointers, strings;	/* parameters that are, a bit each */
+	_Atomic uint64_t at;		/* where the function is, 48 bits, and the low bits of the incarnation */
+};
+
+static struct {
+	pthread_mutex_t lock;
+	struct bound *newest;
+} all = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+/* ---------------------------------------------------------------- the calls */
+
+static uint64_t incarnation_of(const struct bound *b)
+{
+	return shm_load(&far__member(far__handle_number(b->slave))->incarnation);
+}
+
+/* Where the function is in the slave that there is now. NULL and far_error(). */
+static void *find_again(struct bound *b, const struct far__asker *asker)
+{
+	uint64_t incarnation = incarnation_of(b);
+	struct far__library *library = far__library_enter(b->library, asker);
+
+	if (!library)
+		return NULL;
+	pthread_mutex_lock(&library->lock);
+	struct far__symbol *symbol = far__library_symbol(library, b->signature->recipe.site.function, asker);
+	void *address = symbol ? far__library_address(library, symbol, asker) : NULL;
+
+	pthread_mutex_unlock(&library->lock);
+	far__library_leave(library);
+	if (address)
+		atomic_store(&b->at, (uint64_t)(uintptr_t)address | incarnation << 48);
+	return address;
+}
+
+static void *address_of(struct bound *b, const struct far__asker *asker)
+{
+	uint64_t at = atomic_load_explicit(&b->at, memory_order_relaxed);
+
+	if (FAR_UNLIKELY(!far__library_is_open(b->library) || at >> 48 != (incarnation_of(b) & 0xffff)))
+		return find_again(b, asker);
+	return (void *)(uintptr_t)(at & ((1ull << 48) - 1));
+}
+
+/* Zero bits, and for what is smaller than a register all of it. */
+static void no_result(const ffi_cif *cif, void *result)
+{
+	if (cif->rtype != &ffi_type_void)
+		memset(result, 0, cif->rtype->size < sizeof(ffi_arg) ? sizeof(ffi_arg) : cif->rtype->size);
+}
+
+/* Somebody has called the pointer. */
+static void call_bound(ffi_cif *cif, void *result, void **arguments, void *bound)
+{
+	struct bound *b = bound;
+	const struct far__site *site = &b->signature->recipe.site;
+	const struct far__asker asker = { site->function, site };
+	struct far__buffer buffers[ARGUMENTS_MAX];
+	void *pointer[ARGUMENTS_MAX], *argument[ARGUMENTS_MAX];
+	struct far__call call;
+
+	far__start(&call, (struct far_slave *)b->slave, address_of(b, &asker), buffers, FAR__OP_INVOKE, FAR__SLAVES_DEADLINE);
+	if (!call.function) {
+		no_result(cif, result);
+		return;
+	}
+	call.site = site;
+	memcpy(argument, arguments, cif->nargs * sizeof *argument);
+	for (uint32_t left = b->pointers; left; left &= left - 1) {
+		unsigned i = (unsigned)__builtin_ctz(left);
+
+		memcpy(&pointer[i], arguments[i], sizeof pointer[i]);
+		argument[i] = &pointer[i];
+		far__look_at(&call, &pointer[i], (int)i + 1, b->strings >> i & 1 ? FAR__CONST_CHAR : 0,
+			     far__constant_size(b->signature->type->member[i].type));
+	}
+	far__recipe_call(&b->signature->recipe, &call, argument, result);
+}
+
+/* ----------------------------------------------------------------- binding */
+
+static void free_bound(struct bound *b)
+{
+	if (b->closure)
+		ffi_closure_free(b->closure);
+	far__signature_free(b->signature);
+	free(b->text);
+	free(b->type);
+	free(b);
+}
+
+/* Free what has long been closed. The list is locked. */
+static void forget_old(void)
+{
+	unsigned closed = 0;
+
+	for (struct bound **p = &all.newest, *b; (b = *p);) {
+		closed += !far__library_is_open(b->library);
+		if (closed <= CLOSED_KEPT || far__library_is_open(b->library)) {
+			p = &b->older;
+			continue;
+		}
+		*p = b->older;
+		free_bound(b);
+	}
+}
+
+static struct bound *find_bound(uintptr_t library, const char *text, const char *type)
+{
+	for (struct bound *b = all.newest; b; b = b->older)
+		if (b->library == library && !strcmp(b->text, text) && !strcmp(b->type, type))
+			return b;
+	return NULL;
+}
+
+static bool no_memory(const struct far__asker *asker)
+{
+	far__fail(FAR_ENOMEM, ENOMEM, asker->function, asker->site, "no memory for a function pointer");
+	return false;
+}
+
+/* A prototype and the pointer's type must agree, if the latter says something that can be understood. */
+static bool agrees(const struct bound *b, const struct far__asker *asker)
+{
+	struct far__arena arena = { 0 };
+	const struct far__type *wanted = far__function_type(b->type, NULL, &arena, NULL);
+	bool same = !wanted || far__type_same(wanted, b->signature->type);
+
+	far__arena_free(&arena);
+	if (!same)
+		far__fail(FAR_ETYPE, EINVAL, asker->function, asker->site, "\"%s\" is not the type %s", b->text, b->type);
+	return same;
+}
+
+static bool make_closure(struct bound *b, const struct far__asker *asker)
+{
+	const struct far__type *f = b->signature->type;
+
+	if (f->is_variadic || f->count > ARGUMENTS_MAX) {
+		far__fail(FAR_ETYPE, EINVAL, asker->function, asker->site, "%s %s: call it by far_call()",
+			  b->signature->recipe.site.function, f->is_variadic ? "takes any number of arguments" : "takes too many arguments");
+		return false;
+	}
+	for (unsigned i = 0; i < f->count; i++) {
+		b->pointers |= (uint32_t)far__is_pointer(f->member[i].type) << i;
+		b->strings |= (uint32_t)far__is_string(f->member[i].type) << i;
+	}
+	struct far__complaint why;
+
+	if (!far__cif(&b->cif, f, NULL, 0, NULL, &b->signature->ffi, &why)) {
+		far__fail_complaint(asker, FAR_ETYPE, b->text, &why);
+		return false;
+	}
+	b->closure = ffi_closure_alloc(sizeof *b->closure, &b->code);
+	return (b->closure && ffi_prep_closure_loc(b->closure, &b->cif, call_bound, b, b->code) == FFI_OK) ||
+	       no_memory(asker);
+}
+
+/* Find out all about it. Needs the library's lock. */
+static bool fill_in(struct bound *b, struct far__library *library, const struct far__asker *asker)
+{
+	struct far__symbol *symbol = far__library_symbol(library, b->text, asker);
+
+	b->slave = library->slave;
+	b->library = library->handle;
+	b->signature = symbol ? far__look_up(library, symbol, b->type, asker) : NULL;
+	if (!b->signature || !agrees(b, asker) || !make_closure(b, asker))
+		return false;
+	uint64_t incarnation = incarnation_of(b);
+	void *address = far__library_address(library, symbol, asker);
+
+	atomic_store(&b->at, (uint64_t)(uintptr_t)address | incarnation << 48);
+	return address;
+}
+
+static struct bound *new_bound(struct far__library *library, const char *text, const char *type,
+			       const struct far__asker *asker)
+{
+	struct bound *b = calloc(1, sizeof *b);
+
+	if (b && (b->text = strdup(text)) && (b->type = strdup(type))) {
+		if (fill_in(b, library, asker))
+			return b;
+	} else {
+		no_memory(asker);
+	}
+	if (b)
+		free_bound(b);
+	return NULL;
+}
+
+/* The list is locked. */
+static struct bound *bind_in(struct far__library *library, const char *text, const char *type, const struct far__asker *asker)
+{
+	struct bound *b = find_bound(library->handle, text, type);
+
+	if (b)
+		return b;
+	pthread_mutex_lock(&library->lock);
+	b = new_bound(library, text, type, asker);
+	pthread_mutex_unlock(&library->lock);
+	if (!b)
+		return NULL;
+	b->older = all.newest;
+	all.newest = b;
+	forget_old();
+	return b;
+}
+
+void *far__bind(struct far_slave *target, const char *function, const char *type, const char *file, unsigned line)
+{
+	const struct far__site site = { .function = "far_bind", .file = file, .line = line };
+	const struct far__asker asker = { "far_bind", &site };
+	struct far__library *library = far__library_enter((uintptr_t)target, &asker);
+
+	if (!library)
+		return NULL;
+	pthread_mutex_lock(&all.lock);
+	struct bound *b = bind_in(library, function, type, &asker);
+
+	pthread_mutex_unlock(&all.lock);
+	far__library_leave(library);
+	return b ? b->code : NULL;
+}

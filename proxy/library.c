@@ -1,0 +1,377 @@
+/* Libraries in slaves, and functions by their names: see library.h. */
+#include "library.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <limits.h>
+#include <link.h>
+#include <search.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "signature.h"
+
+enum { LIBRARIES_MAX = 1024, GENERATION_SHIFT = 10 };
+
+static struct {
+	pthread_mutex_t lock;
+	struct far__library *library[LIBRARIES_MAX];
+	_Atomic uintptr_t handle[LIBRARIES_MAX];	/* those that are open, to look at without the lock */
+	uintptr_t generation;
+} table = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+/* ------------------------------------------------------------ in the slave */
+
+static void *load_there(const char *name)
+{
+	void *loaded = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+
+	if (!loaded)
+		far_raise(FAR_ENAME, "%s", dlerror());
+	return loaded;
+}
+
+/* The file of what is @loaded, or rather that which the function at @address is in. */
+static void module_there(void *loaded, const void *address, char *path)
+{
+	char whole[PATH_MAX];
+	struct link_map *map = NULL;
+	Dl_info info;
+
+	if (address ? !dladdr1(address, &info, (void **)&map, RTLD_DL_LINKMAP) : loaded && dlinfo(loaded, RTLD_DI_LINKMAP, &map))
+		map = NULL;
+	if (!realpath(map && *map->l_name ? map->l_name : "/proc/self/exe", whole))
+		far_raise(FAR_ENAME, "the file that has its types is not known");
+	memcpy(path, whole, sizeof whole);
+}
+
+static void *find_there(void *loaded, const char *name)
+{
+	void *address = dlsym(loaded ? loaded : RTLD_DEFAULT, name);
+
+	if (!address)
+		far_raise(FAR_ENAME, "there is no function %s", name);
+	return address;
+}
+
+static void unload_there(void *loaded)
+{
+	dlclose(loaded);
+}
+
+/* ------------------------------------------------------------------ errors */
+
+static void *no_memory(const struct far__asker *asker)
+{
+	far__fail(FAR_ENOMEM, ENOMEM, asker->function, asker->site, "no memory for what is known of a library");
+	return NULL;
+}
+
+/* ------------------------------------------------------------ the table */
+
+static void free_symbol(void *symbol)
+{
+	struct far__symbol *s = symbol;
+
+	far__signature_free(s->signature);
+	if (s->name != s->text)
+		free(s->name);
+	free(s->text);
+	free(s);
+}
+
+static void free_library(struct far__library *l)
+{
+	tdestroy(l->symbols, free_symbol);
+	pthread_mutex_destroy(&l->lock);
+	free(l->name);
+	free(l);
+}
+
+/* Take it out of the table, which is locked: whether nobody uses it, and it is to be freed. */
+static bool take_out(unsigned place)
+{
+	struct far__library *l = table.library[place];
+
+	table.library[place] = NULL;
+	atomic_store(&table.handle[place], 0);
+	l->is_closed = true;
+	return l->users == 0;
+}
+
+/* Those that nobody opened go when their slave has gone. */
+static void take_out_orphans(void)
+{
+	for (unsigned i = 0; i < LIBRARIES_MAX; i++) {
+		struct far__library *l = table.library[i];
+
+		if (!l || !l->is_implied || far__member_handle(far__handle_number(l->slave)) == l->slave)
+			continue;
+		if (take_out(i))
+			free_library(l);
+	}
+}
+
+static struct far__library *new_library(uintptr_t slave, const char *name, const struct far__asker *asker)
+{
+	struct far__library *l = calloc(1, sizeof *l);
+
+	if (!l || (name && !(l->name = strdup(name)))) {
+		free(l);
+		return no_memory(asker);
+	}
+	pthread_mutex_init(&l->lock, NULL);
+	l->slave = slave;
+	l->incarnation = UINT32_MAX;
+	return l;
+}
+
+/* Put it in the table, which is locked; false if that is full. */
+static bool put_in(struct far__library *l)
+{
+	for (unsigned i = 0; i < LIBRARIES_MAX; i++)
+		if (!table.library[i]) {
+			l->handle = FAR_LIBRARY | ++table.generation << GENERATION_SHIFT | i;
+			table.library[i] = l;
+			atomic_store(&table.handle[i], l->handle);
+			return true;
+		}
+	return false;
+}
+
+static struct far__library *too_many(struct far__library *l, const struct far__asker *asker)
+{
+	free_library(l);
+	far__fail(FAR_ELIMIT, EMFILE, asker->function, asker->site, "%d libraries are open: close some", LIBRARIES_MAX);
+	return NULL;
+}
+
+/* The library that stands for what a slave has loaded. The table is locked. */
+static struct far__library *implied(uintptr_t slave, const struct far__asker *asker)
+{
+	for (unsigned i = 0; i < LIBRARIES_MAX; i++)
+		if (table.library[i] && table.library[i]->is_implied && table.library[i]->slave == slave)
+			return table.library[i];
+	take_out_orphans();
+	struct far__library *l = new_library(slave, NULL, asker);
+
+	if (!l)
+		return NULL;
+	l->is_implied = true;
+	return put_in(l) ? l : too_many(l, asker);
+}
+
+bool far__library_is_open(uintptr_t handle)
+{
+	return atomic_load_explicit(&table.handle[handle % LIBRARIES_MAX], memory_order_relaxed) == handle;
+}
+
+struct far__library *far__library_enter(uintptr_t handle, const struct far__asker *asker)
+{
+	if (!far__is_library(handle) && !far__slave_find(handle, asker->function, asker->site))
+		return NULL;
+	pthread_mutex_lock(&table.lock);
+	struct far__library *l = far__is_library(handle) ? table.library[handle % LIBRARIES_MAX] : implied(handle, asker);
+
+	if (l && far__is_library(handle) && l->handle != handle)
+		l = NULL;
+	if (l)
+		l->users++;
+	pthread_mutex_unlock(&table.lock);
+	if (!l && far__is_library(handle))
+		far__fail(FAR_ECLOSED, EBADF, asker->function, asker->site, "the library is closed");
+	return l;
+}
+
+void far__library_leave(struct far__library *l)
+{
+	pthread_mutex_lock(&table.lock);
+	bool last = --l->users == 0 && l->is_closed;
+
+	pthread_mutex_unlock(&table.lock);
+	if (last)
+		free_library(l);
+}
+
+/* ------------------------------------------------------------- in a slave */
+
+static uint32_t incarnation_of(const struct far__library *l)
+{
+	return shm_load(&far__member(far__handle_number(l->slave))->incarnation);
+}
+
+static struct far_slave *slave_of(const struct far__library *l)
+{
+	return (struct far_slave *)l->slave;
+}
+
+/* Have it loaded in the slave's present incarnation. */
+static bool load(struct far__library *l, const struct far__asker *asker)
+{
+	uint32_t incarnation = incarnation_of(l);
+
+	if (l->incarnation == incarnation)
+		return true;
+	void *loaded = l->is_implied ? NULL : l->name ? far_invoke(slave_of(l), load_there, far_str(l->name))
+						      : far_invoke(slave_of(l), load_there, NULL);
+
+	if (!loaded && !l->is_implied) {
+		far__blame(asker->function, asker->site, "");
+		return false;
+	}
+	l->loaded = loaded;
+	l->incarnation = incarnation;
+	return true;
+}
+
+void *far__library_address(struct far__library *l, struct far__symbol *s, const struct far__asker *asker)
+{
+	if (!load(l, asker))
+		return NULL;
+	if (s->address && s->incarnation == l->incarnation)
+		return s->address;
+	void *address = far_invoke(slave_of(l), find_there, far_remote(l->loaded), far_str(s->name));
+
+	if (far__failed) {
+		char where[PATH_MAX + 10];
+
+		snprintf(where, sizeof where, "%s%s", l->name ? l->name : "", l->name ? ": " : "");
+		far__blame(asker->function, asker->site, where);
+		return NULL;
+	}
+	s->address = address;
+	s->incarnation = l->incarnation;
+	return address;
+}
+
+bool far__library_name(struct far__symbol *s, const char *name, const struct far__asker *asker)
+{
+	char *copy = strdup(name);
+
+	if (!copy)
+		return no_memory(asker);
+	if (s->name != s->text)
+		free(s->name);
+	s->name = copy;
+	s->address = NULL;
+	return true;
+}
+
+bool far__library_module(struct far__library *l, struct far__symbol *s, char *module, const struct far__asker *asker)
+{
+	void *address = s ? far__library_address(l, s, asker) : NULL;
+
+	if (s ? !address : !load(l, asker))
+		return false;
+	far_invoke(slave_of(l), module_there, far_remote(l->loaded), far_remote(address), far_out(module, PATH_MAX));
+	if (far__failed)
+		far__blame(asker->function, asker->site, "");
+	return !far__failed;
+}
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(((const struct far__symbol *)a)->text, ((const struct far__symbol *)b)->text);
+}
+
+struct far__symbol *far__library_symbol(struct far__library *l, const char *text, const struct far__asker *asker)
+{
+	struct far__symbol key = { .text = (char *)(uintptr_t)text };
+	void **found = tfind(&key, &l->symbols, by_text);
+
+	if (found)
+		return *found;
+	struct far__symbol *s = calloc(1, sizeof *s);
+
+	if (s && (s->text = strdup(text)) && tsearch(s, &l->symbols, by_text)) {
+		s->name = s->text;
+		return s;
+	}
+	if (s)
+		free_symbol(s);
+	return no_memory(asker);
+}
+
+/* For far_invoke() and its like: the function that the call names. */
+static bool find_for_call(struct far__call *call)
+{
+	const struct far__asker asker = { call->site->function, call->site };
+	struct far__library *l = far__library_enter((uintptr_t)call->slave, &asker);
+
+	if (!l)
+		return false;
+	pthread_mutex_lock(&l->lock);
+	struct far__symbol *s = far__library_symbol(l, call->site->function, &asker);
+
+	call->function = s ? far__library_address(l, s, &asker) : NULL;
+	call->slave = slave_of(l);
+	pthread_mutex_unlock(&l->lock);
+	far__library_leave(l);
+	return call->function;
+}
+
+/* ------------------------------------------------------- for the program */
+
+far_library *far_open(struct far_slave *slave, const char *name)
+{
+	const struct far__asker asker = { "far_open", NULL };
+
+	if (!far__slave_find((uintptr_t)slave, "far_open", NULL))
+		return NULL;
+	struct far__library *l = new_library((uintptr_t)slave, name, &asker);
+
+	if (!l)
+		return NULL;
+	if (!load(l, &asker)) {
+		free_library(l);
+		return NULL;
+	}
+	far__library_find = find_for_call;
+	pthread_mutex_lock(&table.lock);
+	bool is_in = put_in(l);
+
+	pthread_mutex_unlock(&table.lock);
+	if (!is_in) {
+		far_invoke(slave, unload_there, far_remote(l->loaded));
+		l = too_many(l, &asker);
+	}
+	return l ? (far_library *)l->handle : NULL;
+}
+
+/* Unload it in the slave, if that is still there. */
+static void unload(struct far__library *l)
+{
+	pthread_mutex_lock(&l->lock);
+	if (far__member_handle(far__handle_number(l->slave)) == l->slave && l->incarnation == incarnation_of(l) &&
+	    !far__is_dead(far__handle_number(l->slave))) {
+		far_invoke(slave_of(l), unload_there, far_remote(l->loaded));
+		(void)far_error();
+	}
+	pthread_mutex_unlock(&l->lock);
+}
+
+int far_library_close(far_library *library)
+{
+	const struct far__asker asker = { "far_library_close", NULL };
+	uintptr_t handle = (uintptr_t)library;
+
+	if (!library)
+		return 0;
+	struct far__library *l = far__is_library(handle) && far__library_is_open(handle) ? far__library_enter(handle, &asker) : NULL;
+
+	if (!l) {
+		far__fail(FAR_EINVAL, EINVAL, "far_library_close", NULL, "it is no library, or closed");
+		return -EINVAL;
+	}
+	pthread_mutex_lock(&table.lock);
+	bool is_ours = !l->is_closed;
+
+	if (is_ours)
+		(void)take_out(handle % LIBRARIES_MAX);
+	pthread_mutex_unlock(&table.lock);
+	if (is_ours)
+		unload(l);
+	far__library_leave(l);
+	return 0;
+}

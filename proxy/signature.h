@@ -1,0 +1,46 @@
+/*
+ * How a function is called whose type is found at run time: its parameters and
+ * result, what libffi needs, and what the core needs.
+ *
+ * libffi puts the arguments where the function would look for them, and calls
+ * far__capture() instead, with the call in the static-chain register, just as
+ * the compiler does for a call whose type it knows.
+ */
+#ifndef FAR_PROXY_SIGNATURE_H
+#define FAR_PROXY_SIGNATURE_H
+
+#include <ffi.h>
+
+#include "internal.h"
+#include "type.h"
+
+/* How libffi makes a call. */
+struct far__recipe {
+	ffi_cif cif;
+	int split;			/* see far__cif() */
+	struct far__site site;		/* all but the place in the program */
+};
+
+struct far__signature {
+	const struct far__type *type;	/* of the function */
+	struct far__recipe recipe;	/* without the further arguments of a variadic one */
+	struct far__arena graph, ffi;	/* what .type and .recipe lie in */
+};
+
+/* Fill in .recipe from .type, which lies in @s->graph. False and @why if it cannot be called. */
+bool far__signature_prepare(struct far__signature *s, struct far__complaint *why);
+
+/* A recipe for a call with @extras arguments more, whose types these are, in @arena. */
+bool far__signature_extend(const struct far__signature *s, const struct far__type *const *extra, unsigned extras,
+			   struct far__recipe *recipe, struct far__arena *arena, struct far__complaint *why);
+
+/*
+ * Make the call, whose function, slave and site are set. @arguments, at most 16,
+ * point to the values; @result has room for 16 bytes at least.
+ */
+void far__recipe_call(const struct far__recipe *recipe, struct far__call *call, void *const *arguments, void *result);
+
+/* NULL is none. */
+void far__signature_free(struct far__signature *s);
+
+#endif
