@@ -71,6 +71,7 @@ static inline int time_limit(const struct far__call *call, const struct far__sla
 /* --------------------------------------------------------------- begin */
 
 bool (*far__library_find)(struct far__call *call);
+struct far__proxies far__proxies;
 
 static void fail_cancelled(const struct far__call *call)
 {
@@ -351,7 +352,15 @@ void far__look_at(struct far__call *call, void *value, int argument, int use, si
 	memcpy(&p, value, sizeof p);
 	if (!call->begun && !begin(call))
 		call->failed = true;
-	if (call->failed || call->in_place || use & FAR__REMOTE)
+	if (call->failed || use & FAR__REMOTE)
+		return;
+	if (FAR_UNLIKELY(far__is_proxy(p)) && call->op != FAR__OP_THREAD) {
+		p = far__proxies.find(call, p, argument);
+		call->failed = !p;
+		memcpy(value, &p, sizeof p);
+		return;
+	}
+	if (call->in_place)
 		return;
 	struct far__buffer *b = call->nbuffers ? buffer_of(call, p, argument) : NULL;
 

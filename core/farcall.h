@@ -421,6 +421,68 @@ FAR_API int far_library_close(far_library *library);
 #define far_bind(library, function, ...) \
 	((__typeof__(__VA_ARGS__))far__bind(FAR__TARGET(library), function, #__VA_ARGS__, __FILE__, __LINE__))
 
+/* ---------------------------------------------------------------- objects */
+
+/*
+ * far_wrap(slave, function, arguments...)
+ *
+ * Call a function that returns a pointer to an object, and return a proxy of it,
+ * of the function's own result type:
+ *
+ *	struct shape *r = far_wrap(slave, make_rect, 2.0, 3.0);
+ *	double a = r->area(r);			// runs there, on the real one
+ *	far_invoke(slave, draw, r);		// is passed the real one
+ *	far_drop(r);
+ *
+ *   - Function pointers in the object, in structs within it, and in tables that it
+ *     points to (o->ops->read(o, n)) are replaced by ones that call the real ones
+ *     there. What is null stays null. A table is a struct of which most members are
+ *     functions, or a const one that has some.
+ *   - The other members are a copy, made when the object is wrapped and after each
+ *     method; far_refresh() makes it anew. What is written to it stays here.
+ *   - Passed as an argument to its slave, the proxy, or a pointer into it, becomes a
+ *     pointer to the real object. Passed to another slave it is FAR_ESTALE.
+ *   - What a method returns is a proxy, too, if it points to a struct with functions.
+ *   - The same object has one proxy, which counts how often it was returned.
+ *
+ * Arguments of methods follow the rules of far_call(). A method may not be variadic,
+ * nor free the object: for that is far_wrap_with().
+ *
+ * The object's type is told by the debug information of the program, compiled with
+ * -g, or a file PROGRAM.types beside it. Without, the proxy can only be passed to
+ * calls: to call a member of it is an error (FAR_ETYPE) that says what to do.
+ *
+ * NULL if the function returned it, or with far_error(): of far_invoke(), FAR_ENOMEM.
+ * @slave may be a far_library, and the function one of its own.
+ */
+#define far_wrap(slave, ...)	FAR__WRAP((void *)0, (void *)0, slave, __VA_ARGS__)
+
+/*
+ * far_wrap_with(destroy, slave, function, arguments...): as far_wrap(); when the proxy
+ * is dropped for the last time, @destroy is called there with the real object.
+ */
+#define far_wrap_with(destroy, slave, ...) \
+	FAR__WRAP(FAR__FUNCTION(slave, destroy), #destroy, slave, __VA_ARGS__)
+
+/*
+ * Give a proxy back. After as many as it was returned, the object is destroyed by
+ * what far_wrap_with() was given, or else only forgotten. To use the proxy then is
+ * FAR_ESTALE, as long as a thousand others have not been dropped. So it is when its
+ * slave has died, been started again or closed: it is still to be dropped, and then
+ * nothing is called. NULL is allowed. 0, or -EINVAL with far_error() if it is no proxy.
+ */
+FAR_API int far_drop(void *object);
+
+/* Copy the object's data members again. 0, or -EINVAL or -EOWNERDEAD with far_error(). */
+FAR_API int far_refresh(void *object);
+
+/*
+ * A copy of the real object as it is there, in far_alloc()ed memory: for objects
+ * without pointers of their own. NULL and far_error() if it is no proxy, its type is
+ * not known, or the call failed.
+ */
+#define far_unwrap(object)	((__typeof__(((void)0, (object))))far__unwrap((void *)(object)))
+
 /* ----------------------------------------------------------------- memory */
 
 /*
@@ -608,6 +670,9 @@ struct far__value {
 FAR_API void far__capture(void);
 FAR_API void far__call_by_name(struct far__call *call, const char *function, const struct far__value *values, unsigned count,
 			       const struct far__value *result);
+FAR_API void *far__wrap(struct far_slave *target, void *object, const void *planted, void *destroy, const char *destroyer,
+			const char *file, unsigned line);
+FAR_API void *far__unwrap(void *object);
 FAR_API void *far__bind(struct far_slave *target, const char *function, const char *type, const char *file, unsigned line);
 FAR_API void far__look(struct far__call *call, void *value, int argument, int use);
 FAR_API void *far__buffer(struct far__call *call, const void *p, size_t size, int use);
@@ -950,6 +1015,14 @@ static inline void *far__opaque(void *p)
 			  0 FAR__CAT(FAR__EACH, n)(FAR__ONE), \
 			  FAR__IS_VOID(r) ? (const struct far__value *)0 : (const struct far__value[]){ FAR__DESCRIBE(far__v) }); \
 	__builtin_choose_expr(FAR__IS_VOID(r), (void)0, far__v); })
+
+/* The debug information tells the type of the variable, and so of what it points to. */
+#define FAR__WRAP(destroy, destroyer, slave, ...) __extension__({ \
+	__auto_type far__s = (slave); \
+	__auto_type far__o = far_invoke(far__s, __VA_ARGS__); \
+	static __typeof__(far__o) far__planted __attribute__((used)); \
+	(__typeof__(far__o))far__wrap(FAR__TARGET(far__s), (void *)far__o, &far__planted, (destroy), (destroyer), \
+				      __FILE__, __LINE__); })
 
 /* The number of a task, which must be one: a function of struct far__task *. */
 #define FAR__ID(t) ((uintptr_t)(t) + 0 * sizeof(__typeof__(((void)0, (t))((struct far__task *)0)) *))

@@ -91,7 +91,7 @@ bool far__image_is_common_slowly(const void *function)
 {
 	const struct range *r = range_of(function);
 
-	return (r && r->code) || far__space_window(function) >= 0;
+	return (r && r->code) || far__space_window(function) >= 0 || far__is_mirrored(function);
 }
 
 enum far__reach far__image_reach(const struct far__slave *slave, const void *p)

@@ -159,6 +159,39 @@ extern bool (*far__library_find)(struct far__call *call);
 /* As far__look(); if it is a pointer to @constant bytes that are only read, and 0 is none, they are copied in. */
 void far__look_at(struct far__call *call, void *value, int argument, int use, size_t constant);
 
+/*
+ * A call with a step behind it: what the message calls a function is, with its
+ * highest bit set, one of these in the far heap. When the function has returned,
+ * @size bytes are copied, in the slave: what a proxy shows of its object.
+ */
+struct far__mirror {
+	const void *function;
+	const void *from;
+	void *to;			/* in the far heap */
+	size_t size;
+};
+
+#define FAR_MIRRORED	((uintptr_t)1 << 63)
+
+static inline bool far__is_mirrored(const void *function)
+{
+	return (intptr_t)function < 0;
+}
+
+/* Where proxies of objects lie in this process: no others' objects do. */
+struct far__proxies {
+	uintptr_t begin, size;
+	/* What @p, in a proxy, points to in the call's slave. NULL and far_error() if there is nothing. */
+	void *(*find)(const struct far__call *call, void *p, int argument);
+	void (*slave_closed)(uintptr_t handle);	/* NULL: there are no proxies */
+};
+extern struct far__proxies far__proxies;
+
+static inline bool far__is_proxy(const void *p)
+{
+	return (uintptr_t)p - far__proxies.begin < far__proxies.size;
+}
+
 /* ------------------------------------------------------ along a ring */
 
 enum { FAR_LOOK_AHEAD = 16 };

@@ -62,6 +62,22 @@ static void jumped(void)
 		pthread_exit(NULL);
 }
 
+/* Make the call, and the step behind it, if there is one: whether it was cut short. */
+static int replay(struct far_frame *frame)
+{
+	if (FAR_UNLIKELY(far__is_mirrored(frame->function))) {
+		const struct far__mirror *mirror = (const struct far__mirror *)((uintptr_t)frame->function & ~FAR_MIRRORED);
+
+		frame->function = mirror->function;
+		int cut_short = far__replay(frame);
+
+		if (!cut_short)
+			memcpy(mirror->to, mirror->from, mirror->size);
+		return cut_short;
+	}
+	return far__replay(frame);
+}
+
 bool far__run(struct far_frame *frame, struct far__running *running)
 {
 	struct far__thread *thread = &far__thread;
@@ -70,7 +86,7 @@ bool far__run(struct far_frame *frame, struct far__running *running)
 	running->frame = frame;
 	running->code = 0;
 	thread->running = running;
-	int cut_short = far__replay(frame);
+	int cut_short = replay(frame);
 
 	if (FAR_UNLIKELY(thread->running != running))
 		jumped();

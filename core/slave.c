@@ -505,6 +505,8 @@ int far_slave_close(struct far_slave *handle)
 		far__fail(FAR_ECLOSED, EBADF, "far_slave_close", NULL, "another thread is closing the slave");
 		return -EINVAL;
 	}
+	if (far__proxies.slave_closed)
+		far__proxies.slave_closed((uintptr_t)handle);
 	uint64_t deadline = slave->close_ms ? far__deadline(slave->close_ms) : FAR_FOREVER;
 
 	if (slave->kind == FAR_PROCESS)

@@ -8,13 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cif.h"
 #include "library.h"
 #include "lookup.h"
 #include "prototype.h"
 #include "signature.h"
 
-enum { ARGUMENTS_MAX = 16, CLOSED_KEPT = 1000 };
+enum { CLOSED_KEPT = 1000 };
 
 struct bound {
 	struct bound *older;
@@ -24,7 +23,6 @@ struct bound {
 	ffi_cif cif;			/* for the closure */
 	ffi_closure *closure;
 	void *code;			/* what the program calls */
-	uint32_t pointers, strings;	/* parameters that are, a bit each */
 	_Atomic uint64_t at;		/* where the function is, 48 bits, and the low bits of the incarnation */
 };
 
@@ -68,39 +66,17 @@ static void *address_of(struct bound *b, const struct far__asker *asker)
 	return (void *)(uintptr_t)(at & ((1ull << 48) - 1));
 }
 
-/* Zero bits, and for what is smaller than a register all of it. */
-static void no_result(const ffi_cif *cif, void *result)
-{
-	if (cif->rtype != &ffi_type_void)
-		memset(result, 0, cif->rtype->size < sizeof(ffi_arg) ? sizeof(ffi_arg) : cif->rtype->size);
-}
-
 /* Somebody has called the pointer. */
 static void call_bound(ffi_cif *cif, void *result, void **arguments, void *bound)
 {
 	struct bound *b = bound;
 	const struct far__site *site = &b->signature->recipe.site;
-	const struct far__asker asker = { site->function, site };
-	struct far__buffer buffers[ARGUMENTS_MAX];
-	void *pointer[ARGUMENTS_MAX], *argument[ARGUMENTS_MAX];
-	struct far__call call;
+	void *function = address_of(b, &(const struct far__asker){ site->function, site });
 
-	far__start(&call, (struct far_slave *)b->slave, address_of(b, &asker), buffers, FAR__OP_INVOKE, FAR__SLAVES_DEADLINE);
-	if (!call.function) {
-		no_result(cif, result);
-		return;
-	}
-	call.site = site;
-	memcpy(argument, arguments, cif->nargs * sizeof *argument);
-	for (uint32_t left = b->pointers; left; left &= left - 1) {
-		unsigned i = (unsigned)__builtin_ctz(left);
-
-		memcpy(&pointer[i], arguments[i], sizeof pointer[i]);
-		argument[i] = &pointer[i];
-		far__look_at(&call, &pointer[i], (int)i + 1, b->strings >> i & 1 ? FAR__CONST_CHAR : 0,
-			     far__constant_size(b->signature->type->member[i].type));
-	}
-	far__recipe_call(&b->signature->recipe, &call, argument, result);
+	if (function)
+		far__signature_invoke(b->signature, (struct far_slave *)b->slave, function, arguments, result);
+	else
+		far__no_value(cif, result);
 }
 
 /* ----------------------------------------------------------------- binding */
@@ -160,20 +136,9 @@ static bool agrees(const struct bound *b, const struct far__asker *asker)
 
 static bool make_closure(struct bound *b, const struct far__asker *asker)
 {
-	const struct far__type *f = b->signature->type;
-
-	if (f->is_variadic || f->count > ARGUMENTS_MAX) {
-		far__fail(FAR_ETYPE, EINVAL, asker->function, asker->site, "%s %s: call it by far_call()",
-			  b->signature->recipe.site.function, f->is_variadic ? "takes any number of arguments" : "takes too many arguments");
-		return false;
-	}
-	for (unsigned i = 0; i < f->count; i++) {
-		b->pointers |= (uint32_t)far__is_pointer(f->member[i].type) << i;
-		b->strings |= (uint32_t)far__is_string(f->member[i].type) << i;
-	}
 	struct far__complaint why;
 
-	if (!far__cif(&b->cif, f, NULL, 0, NULL, &b->signature->ffi, &why)) {
+	if (!far__signature_closure(b->signature, &b->cif, &why)) {
 		far__fail_complaint(asker, FAR_ETYPE, b->text, &why);
 		return false;
 	}

@@ -96,3 +96,24 @@ const struct far__type *far__read_type(const char *module, const char *name, str
 {
 	return read_with(far__debug_type, module, name, arena, why);
 }
+
+/* In the reader: @name is an address in hexadecimal. */
+static const struct far__type *read_place(const char *module, const char *name, struct far__arena *arena,
+					  struct far__complaint *why)
+{
+	struct far__place place = { .address = strtoull(name, NULL, 16) };
+
+	snprintf(place.module, sizeof place.module, "%s", module);
+	return far__debug_variable(&place, arena, why);
+}
+
+const struct far__type *far__read_variable(const void *variable, struct far__arena *arena, struct far__complaint *why)
+{
+	struct far__place place;
+	char address[20];
+
+	if (!far__debug_place(variable, &place, why))
+		return NULL;
+	snprintf(address, sizeof address, "%llx", (unsigned long long)place.address);
+	return read_with(read_place, place.module, address, arena, why);
+}

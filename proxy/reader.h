@@ -16,6 +16,9 @@ const struct far__type *far__read_function(const char *module, const char *name,
 const struct far__type *far__read_type(const char *module, const char *name, struct far__arena *arena,
 				       struct far__complaint *why);
 
+/* What a variable of this process is: far__debug_variable(). */
+const struct far__type *far__read_variable(const void *variable, struct far__arena *arena, struct far__complaint *why);
+
 /* An empty arena in the far heap. */
 struct far__arena far__reader_arena(void);
 

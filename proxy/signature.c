@@ -96,7 +96,15 @@ static void fill_in(struct far__site *site, const struct far__type *function, co
 
 bool far__signature_prepare(struct far__signature *s, struct far__complaint *why)
 {
-	return far__signature_extend(s, NULL, 0, &s->recipe, &s->ffi, why);
+	const struct far__type *f = s->type;
+
+	if (!far__signature_extend(s, NULL, 0, &s->recipe, &s->ffi, why))
+		return false;
+	for (unsigned i = 0; i < f->count && i < ARGUMENTS_MAX; i++) {
+		s->pointers |= (uint32_t)far__is_pointer(f->member[i].type) << i;
+		s->strings |= (uint32_t)far__is_string(f->member[i].type) << i;
+	}
+	return true;
 }
 
 bool far__signature_extend(const struct far__signature *s, const struct far__type *const *extra, unsigned extras,
@@ -125,6 +133,41 @@ void far__recipe_call(const struct far__recipe *recipe, struct far__call *call, 
 	}
 	call->result = call->site->result;
 	ffi_call_go(cif, far__capture, result, at, call);
+}
+
+void far__signature_invoke(const struct far__signature *s, struct far_slave *slave, void *function, void *const *arguments,
+			   void *result)
+{
+	struct far__buffer buffers[ARGUMENTS_MAX];
+	void *pointer[ARGUMENTS_MAX], *argument[ARGUMENTS_MAX];
+	struct far__call call;
+
+	far__start(&call, slave, function, buffers, FAR__OP_INVOKE, FAR__SLAVES_DEADLINE);
+	call.site = &s->recipe.site;
+	memcpy(argument, arguments, s->type->count * sizeof *argument);
+	for (uint32_t left = s->pointers; left; left &= left - 1) {
+		unsigned i = (unsigned)__builtin_ctz(left);
+
+		memcpy(&pointer[i], arguments[i], sizeof pointer[i]);
+		argument[i] = &pointer[i];
+		far__look_at(&call, &pointer[i], (int)i + 1, s->strings >> i & 1 ? FAR__CONST_CHAR : 0,
+			     far__constant_size(s->type->member[i].type));
+	}
+	far__recipe_call(&s->recipe, &call, argument, result);
+}
+
+void far__no_value(const ffi_cif *cif, void *result)
+{
+	if (cif->rtype != &ffi_type_void)
+		memset(result, 0, cif->rtype->size < sizeof(ffi_arg) ? sizeof(ffi_arg) : cif->rtype->size);
+}
+
+bool far__signature_closure(struct far__signature *s, ffi_cif *cif, struct far__complaint *why)
+{
+	if (!s->type->is_variadic && s->type->count <= ARGUMENTS_MAX)
+		return far__cif(cif, s->type, NULL, 0, NULL, &s->ffi, why);
+	far__refuse(why, s->type->is_variadic ? "it takes any number of arguments" : "it takes too many arguments");
+	return false;
 }
 
 void far__signature_free(struct far__signature *s)

@@ -24,6 +24,7 @@ struct far__recipe {
 struct far__signature {
 	const struct far__type *type;	/* of the function */
 	struct far__recipe recipe;	/* without the further arguments of a variadic one */
+	uint32_t pointers, strings;	/* parameters that are, a bit each */
 	struct far__arena graph, ffi;	/* what .type and .recipe lie in */
 };
 
@@ -39,6 +40,16 @@ bool far__signature_extend(const struct far__signature *s, const struct far__typ
  * point to the values; @result has room for 16 bytes at least.
  */
 void far__recipe_call(const struct far__recipe *recipe, struct far__call *call, void *const *arguments, void *result);
+
+/* Make a call with values that have the parameters' types already, as a closure of libffi gets them. */
+void far__signature_invoke(const struct far__signature *s, struct far_slave *slave, void *function, void *const *arguments,
+			   void *result);
+
+/* Zero bits for a result of a closure; what is smaller than a register fills one. */
+void far__no_value(const ffi_cif *cif, void *result);
+
+/* Prepare a closure's cif. False and @why if the function is variadic, or has too many parameters. */
+bool far__signature_closure(struct far__signature *s, ffi_cif *cif, struct far__complaint *why);
 
 /* NULL is none. */
 void far__signature_free(struct far__signature *s);

@@ -1,0 +1,460 @@
+/* Proxies of objects: far_wrap(), far_drop(), far_refresh(), far_unwrap(). */
+#include <malloc.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+
+#include "core/check.h"
+#include "heap.h"
+#include "unknown.h"
+
+/* ------------------------------------------------------------------ objects */
+
+struct shape {
+	double (*area)(struct shape *s);
+	void (*scale)(struct shape *s, double factor);
+	struct shape *(*twin)(const struct shape *s);
+	struct shape *(*self)(struct shape *s);
+	double w, h;
+	int (*none)(void);
+	int (*any)(struct shape *s, ...);
+};
+
+static int alive;		/* in a slave process, its own */
+
+static int count_alive(void)
+{
+	return alive;
+}
+
+static double area(struct shape *s)
+{
+	return s->w * s->h;
+}
+
+static void scale(struct shape *s, double factor)
+{
+	s->w *= factor;
+	s->h *= factor;
+}
+
+static struct shape *make_rect(double w, double h);
+
+static struct shape *twin(const struct shape *s)
+{
+	return make_rect(s->w, s->h);
+}
+
+static struct shape *self(struct shape *s)
+{
+	return s;
+}
+
+static int any(struct shape *s, ...)
+{
+	return (int)s->w;
+}
+
+static struct shape *make_rect(double w, double h)
+{
+	struct shape *s = malloc(sizeof *s);
+
+	*s = (struct shape){ area, scale, twin, self, w, h, NULL, any };
+	alive++;
+	return s;
+}
+
+static void destroy(struct shape *s)
+{
+	alive--;
+	free(s);
+}
+
+static double width_of(const struct shape *s)
+{
+	return s->w;
+}
+
+/* Inheritance: the base comes first. */
+struct circle {
+	struct shape base;
+	double radius;
+	struct {
+		double (*bow)(struct circle *c, double part);
+		const char *unit;
+	} more;
+};
+
+static double circle_area(struct shape *s)
+{
+	return 3 * ((struct circle *)s)->radius * ((struct circle *)s)->radius;
+}
+
+static double bow(struct circle *c, double part)
+{
+	return 6 * c->radius * part;
+}
+
+static struct circle *make_circle(double radius)
+{
+	struct circle *c = calloc(1, sizeof *c);
+
+	*c = (struct circle){ .base = { .area = circle_area }, .radius = radius, .more = { bow, "m" } };
+	return c;
+}
+
+/* A table of functions that objects share. */
+struct stream;
+
+struct operations {
+	int (*read)(struct stream *s, char *to, int n);
+	int (*write)(struct stream *s, const char *text);
+	int version;
+};
+
+struct stream {
+	const struct operations *ops;
+	int position;
+	char text[32];
+	struct stream *next;
+};
+
+static int stream_read(struct stream *s, char *to, int n)
+{
+	memcpy(to, s->text + s->position, (size_t)n);
+	s->position += n;
+	return n;
+}
+
+static int stream_write(struct stream *s, const char *text)
+{
+	return snprintf(s->text, sizeof s->text, "%s", text);
+}
+
+static const struct operations operations = { stream_read, stream_write, 3 };
+
+static struct stream *open_stream(const char *text)
+{
+	struct stream *s = calloc(1, sizeof *s);
+
+	s->ops = &operations;
+	snprintf(s->text, sizeof s->text, "%s", text);
+	return s;
+}
+
+static struct stream *no_stream(void)
+{
+	return NULL;
+}
+
+struct plain { int a; double b[3]; };
+
+static struct plain *make_plain(int a)
+{
+	struct plain *p = calloc(1, sizeof *p);
+
+	*p = (struct plain){ a, { 1, 2, 3 } };
+	return p;
+}
+
+static void set_plain(struct plain *p, int a)
+{
+	p->a = a;
+}
+
+/* -------------------------------------------------------------------- tests */
+
+TEST_BOTH(methods_run_where_the_object_is)
+{
+	struct far_slave *s = START(.name = "shapes");
+	struct shape *r = far_wrap_with(destroy, s, make_rect, 2, 3);
+
+	CHECK_OK();
+	CHECK(r && r->w == 2 && r->h == 3);
+	CHECK(r->area(r) == 6);
+	r->scale(r, 2);
+	CHECK_OK();
+	CHECK(r->w == 4 && r->h == 6);
+	CHECK(r->none == NULL);
+	CHECK(far_invoke(s, width_of, r) == 4);
+	CHECK_OK();
+	CHECK_EQ(far_invoke(s, count_alive), 1);
+	CHECK_EQ(far_drop(r), 0);
+	CHECK_EQ(far_invoke(s, count_alive), 0);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+TEST_BOTH(what_is_written_to_a_proxy_stays_here)
+{
+	struct far_slave *s = START();
+	struct shape *r = far_wrap(s, make_rect, 2, 3);
+
+	r->w = 100;
+	CHECK(r->area(r) == 6);
+	CHECK(r->w == 2);
+	r->h = 100;
+	CHECK_EQ(far_refresh(r), 0);
+	CHECK(r->h == 3);
+	CHECK_EQ(far_drop(r), 0);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+TEST_BOTH(a_derived_object_has_the_methods_of_its_base)
+{
+	struct far_slave *s = START();
+	struct circle *c = far_wrap(s, make_circle, 10);
+
+	CHECK(c->base.area(&c->base) == 300);
+	CHECK(c->more.bow(c, 0.5) == 30);
+	CHECK_OK();
+	CHECK(c->base.scale == NULL && c->radius == 10);
+	CHECK_STR(far_invoke(s, strchr, c->more.unit, 'm'), "m");
+	CHECK_EQ(far_drop(c), 0);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+TEST_BOTH(methods_are_found_in_tables)
+{
+	struct far_slave *s = START();
+	struct stream *f = far_wrap(s, open_stream, "hello");
+	char *to = far_calloc(1, 8);
+
+	CHECK_EQ(f->ops->version, 3);
+	CHECK_STR(f->text, "hello");
+	CHECK_EQ(f->ops->read(f, to, 2), 2);
+	CHECK_STR(to, "he");
+	CHECK_EQ(f->position, 2);
+	char text[] = "private";
+
+	CHECK_EQ(f->ops->write(f, text), 7);
+	CHECK_OK();
+	CHECK_STR(f->text, "private");
+	far_free(to);
+	CHECK_EQ(far_drop(f), 0);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+TEST(arguments_of_methods_follow_the_rules)
+{
+	struct far_slave *s = far_slave_process();
+	struct stream *f = far_wrap(s, open_stream, "hello");
+	char to[8] = "";
+
+	CHECK_EQ(f->ops->read(f, to, 2), 0);
+	CHECK_FAILED(FAR_EPOINTER);
+	CHECK_HAS(far_error()->message, "read: argument 2");
+	CHECK_EQ(f->position, 0);
+	CHECK_EQ(far_drop(f), 0);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+TEST_BOTH(a_method_that_returns_an_object_gives_a_proxy)
+{
+	struct far_slave *s = START();
+	struct shape *r = far_wrap_with(destroy, s, make_rect, 2, 3), *t = r->twin(r);
+
+	CHECK(t && t != r && t->w == 2);
+	t->scale(t, 3);
+	CHECK(t->area(t) == 54 && r->area(r) == 6);
+	CHECK(r->self(r) == r);		/* twice the same */
+	CHECK_EQ(far_drop(r), 0);
+	CHECK(r->area(r) == 6);
+	CHECK_OK();
+	CHECK_EQ(far_drop(r), 0);
+	CHECK_EQ(far_invoke(s, count_alive), 1);
+	CHECK_EQ(far_drop(t), 0);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+TEST_BOTH(a_proxy_that_was_dropped_is_stale)
+{
+	struct far_slave *s = START();
+	struct shape *r = far_wrap(s, make_rect, 2, 3);
+
+	CHECK_EQ(far_drop(r), 0);
+	CHECK(r->area(r) == 0);
+	CHECK_FAILED(FAR_ESTALE);
+	CHECK_HAS(far_error()->message, "area: the object");
+	CHECK(far_invoke(s, width_of, r) == 0);
+	CHECK_FAILED(FAR_ESTALE);
+	CHECK_EQ(far_refresh(r), -EINVAL);
+	CHECK_FAILED(FAR_ESTALE);
+	CHECK_EQ(far_drop(r), -EINVAL);
+	CHECK_FAILED(FAR_ESTALE);
+	CHECK_EQ(far_drop(&s), -EINVAL);
+	CHECK_FAILED(FAR_EINVAL);
+	CHECK_EQ(far_drop(NULL), 0);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+TEST_BOTH(objects_go_with_their_slave)
+{
+	struct far_slave *s = START(), *other = START();
+	struct shape *r = far_wrap_with(destroy, s, make_rect, 2, 3);
+
+	CHECK(far_invoke(other, width_of, r) == 0);
+	CHECK_FAILED(FAR_ESTALE);
+	CHECK_HAS(far_error()->message, "it is another slave's");
+	CHECK_EQ(far_slave_close(s), 0);
+	CHECK(r->area(r) == 0);
+	CHECK_FAILED(FAR_ESTALE);
+	CHECK_HAS(far_error()->message, "its slave is closed");
+	CHECK_EQ(far_drop(r), 0);
+	CHECK_EQ(far_drop(r), -EINVAL);
+	(void)far_error();
+	CHECK_EQ(far_slave_close(other), 0);
+}
+
+TEST(objects_do_not_outlive_an_incarnation)
+{
+	struct far_slave *s = far_slave_process();
+	struct shape *r = far_wrap_with(destroy, s, make_rect, 2, 3);
+
+	CHECK_EQ(far_slave_restart(s), 0);
+	CHECK(r->area(r) == 0);
+	CHECK_FAILED(FAR_ESTALE);
+	CHECK_HAS(far_error()->message, "started again");
+	CHECK_EQ(far_drop(r), 0);
+	CHECK_EQ(far_invoke(s, count_alive), 0);	/* and was not destroyed there */
+	r = far_wrap_with(destroy, s, make_rect, 4, 5);
+	far_invoke(s, raise, SIGKILL);
+	CHECK_DIED();
+	CHECK(r->area(r) == 0);
+	CHECK_DIED();
+	CHECK_EQ(far_drop(r), 0);
+	CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
+	(void)far_error();
+}
+
+TEST_BOTH(what_cannot_be_wrapped_or_called_says_so)
+{
+	struct far_slave *s = START();
+	struct shape *r = far_wrap(s, make_rect, 2, 3);
+
+	CHECK(!far_wrap(s, no_stream));
+	CHECK_OK();
+	CHECK_EQ(r->any(r, 1), 0);
+	CHECK_FAILED(FAR_ETYPE);
+	CHECK_HAS(far_error()->message, "any number of arguments");
+	CHECK(!far_wrap(NULL, make_rect, 2, 3));
+	CHECK_FAILED(FAR_ECLOSED);
+	CHECK_EQ(far_drop(r), 0);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+TEST_BOTH(an_object_of_unknown_type_is_a_handle)
+{
+	struct far_slave *s = START();
+	struct unknown *u = wrap_unknown(s);
+
+	CHECK(u);
+	CHECK_OK();
+	CHECK_EQ(u->give(u), 0);
+	CHECK_FAILED(FAR_ETYPE);
+	CHECK_HAS(far_error()->message, "the members of this object are not known");
+	CHECK_EQ(far_invoke(s, give_answer, u), 42);
+	CHECK_OK();
+	CHECK_EQ(far_refresh(u), -EINVAL);
+	CHECK_FAILED(FAR_ETYPE);
+	CHECK_EQ(far_drop(u), 0);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+TEST_BOTH(a_plain_object_can_be_copied_home)
+{
+	struct far_slave *s = START();
+	struct plain *p = far_wrap(s, make_plain, 7);
+
+	CHECK(p->a == 7 && p->b[2] == 3);
+	far_invoke(s, set_plain, p, 8);
+	struct plain *home = far_unwrap(p);
+
+	CHECK(home->a == 8 && p->a == 7);
+	CHECK_EQ(far_refresh(p), 0);
+	CHECK_EQ(p->a, 8);
+	CHECK_EQ(far_drop(p), 0);
+	CHECK_EQ(home->b[1], 2);
+	far_free(home);
+	CHECK(!far_unwrap(p));
+	CHECK_FAILED(FAR_ESTALE);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+static void *use_object(void *object)
+{
+	struct shape *r = object;
+	uintptr_t right = 0;
+
+	for (int i = 0; i < 300; i++) {
+		struct shape *t = r->twin(r);
+
+		right += r->area(r) == 6 && t->area(t) == 6;
+		right += far_drop(t) == 0;
+	}
+	return (void *)right;
+}
+
+TEST_BOTH(threads_share_objects)
+{
+	struct far_slave *s = START();
+	struct shape *r = far_wrap_with(destroy, s, make_rect, 2, 3);
+	pthread_t thread[4];
+	void *right;
+
+	for (int i = 0; i < 4; i++)
+		pthread_create(&thread[i], NULL, use_object, r);
+	for (int i = 0; i < 4; i++) {
+		pthread_join(thread[i], &right);
+		CHECK_EQ((uintptr_t)right, 600);
+	}
+	CHECK_EQ(far_drop(r), 0);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+/* A thread slave wraps while its master waits for it to be asked about an object. */
+static int wrap_there(struct far_slave *s)
+{
+	struct shape *r = far_wrap_with(destroy, s, make_rect, 1, 1);
+	int area = (int)r->area(r);
+
+	far_drop(r);
+	return area;
+}
+
+TEST_BOTH(objects_are_wrapped_in_both_directions)
+{
+	struct far_slave *s = START(), *t = far_slave_thread();
+
+	for (int i = 0; i < 50; i++) {
+		far_task(int) task = far_schedule(t, wrap_there, s);
+		struct shape *r = far_wrap(t, make_rect, 2, 2);
+
+		CHECK(r->area(r) == 4);
+		CHECK_EQ(far_wait(task), 1);
+		CHECK_EQ(far_drop(r), 0);
+	}
+	CHECK_EQ(far_slave_close(t), 0);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+TEST_BOTH(objects_that_were_dropped_leave_nothing_behind)
+{
+	struct far_slave *s = START();
+	size_t memory = 0;
+	int maps = 0;
+
+	for (int i = 0; i < 4000; i++) {
+		struct shape *r = far_wrap_with(destroy, s, make_rect, i, 1);
+
+		CHECK(r->area(r) == i);
+		CHECK_EQ(far_drop(r), 0);
+		if (i == 2500) {
+			memory = mallinfo2().uordblks;
+			maps = count_maps();
+		}
+	}
+	CHECK(mallinfo2().uordblks <= memory + 4096);
+	CHECK(count_maps() <= maps + 2);
+	CHECK_EQ(far_invoke(s, count_alive), 0);
+	CHECK_EQ(far_slave_close(s), 0);
+}
