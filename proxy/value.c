@@ -75,8 +75,7 @@ static struct number read_integer(const struct far__type *t, const void *at)
 	return n;
 }
 
-/* A real number of @size bytes. */
-static long double read_real(uint64_t size, const void *at)
+long double far__read_real(size_t size, const void *at)
 {
 	union {
 		float f;
@@ -96,9 +95,9 @@ static struct number read_number(const struct far__type *t, const void *at)
 		return read_integer(t, at);
 	uint64_t part = t->kind == FAR_COMPLEX ? t->size / 2 : t->size;
 
-	n.real = read_real(part, at);
+	n.real = far__read_real(part, at);
 	if (t->kind == FAR_COMPLEX)
-		n.imaginary = read_real(part, (const char *)at + part);
+		n.imaginary = far__read_real(part, (const char *)at + part);
 	return n;
 }
 
@@ -184,7 +183,7 @@ static bool write_floating(const struct far__type *to, void *at, const struct nu
 
 	/* An integer has digits that count. */
 	if (n->is_integer)
-		right &= (wide)__builtin_fabsl(read_real(part, at)) == n->integer;
+		right &= (wide)__builtin_fabsl(far__read_real(part, at)) == n->integer;
 	if (to->kind == FAR_COMPLEX)
 		right &= write_real(part, (char *)at + part, n->imaginary);
 	else

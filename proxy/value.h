@@ -11,6 +11,9 @@
 
 enum { FAR_SCALAR_SIZE = 32 };	/* of the largest, a _Complex long double */
 
+/* A floating number of @size bytes, as many as one of C's three types has. */
+long double far__read_real(size_t size, const void *at);
+
 /* The type of a value that a macro of farcall.h has described; of a struct or union only the size is known. */
 struct far__type far__value_type(const struct far__value *value);
 

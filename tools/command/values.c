@@ -336,28 +336,14 @@ static void print_integer(FILE *stream, const struct far__type *type, const void
 /* As few digits as tell it from all others. */
 static void print_real(FILE *stream, size_t size, const void *at)
 {
+	long double value = far__read_real(size, at), again;
 	char text[64];
-	union {
-		float f;
-		double d;
-		long double l;
-	} u;
 
-	memcpy(&u, at, size);
 	for (int digits = 6; digits <= 21; digits++) {
-		if (size == sizeof u.f) {
-			snprintf(text, sizeof text, "%.*g", digits, (double)u.f);
-			if (strtof(text, NULL) == u.f)
-				break;
-		} else if (size == sizeof u.d) {
-			snprintf(text, sizeof text, "%.*g", digits, u.d);
-			if (strtod(text, NULL) == u.d)
-				break;
-		} else {
-			snprintf(text, sizeof text, "%.*Lg", digits, u.l);
-			if (strtold(text, NULL) == u.l)
-				break;
-		}
+		snprintf(text, sizeof text, "%.*Lg", digits, value);
+		again = size == sizeof(float) ? strtof(text, NULL) : size == sizeof(double) ? strtod(text, NULL) : strtold(text, NULL);
+		if (again == value)
+			break;
 	}
 	fputs(text, stream);
 }

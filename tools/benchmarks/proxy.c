@@ -1,0 +1,245 @@
+/* Calls whose types are found at run time, beside captured calls to the same slave. */
+#include <farcall.h>
+
+#include <errno.h>
+#include <ffi.h>
+#include <getopt.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proc.h"
+#include "report.h"
+
+struct counter {
+	int (*add)(struct counter *c, int n);
+	int sum;
+};
+
+static struct {
+	struct far_slave *slave;	/* on the other core */
+	struct counter *proxy, *local;
+	far_library *program;
+	int (*bound)(int, int);
+	struct report report;
+} bench;
+
+static void __attribute__((noreturn)) fail(const char *what)
+{
+	fprintf(stderr, "bench: %s: %s\n", what, far_error() ? far_error()->message : "wrong result");
+	exit(1);
+}
+
+/* ------------------------------------------------- what slaves are asked to do */
+
+static int add_to(struct counter *c, int n)
+{
+	return c->sum += n;
+}
+
+static struct counter *make_counter(void)
+{
+	struct counter *c = malloc(sizeof *c);
+
+	*c = (struct counter){ .add = add_to };
+	return c;
+}
+
+/* For others to find by its name. */
+__attribute__((visibility("default"), noinline, used)) int bench_add(int a, int b);
+int bench_add(int a, int b)
+{
+	__asm__ volatile("");
+	return a + b;
+}
+
+/* ------------------------------------------------------------------ contenders */
+
+/* Time @n evaluations of an expression of i, which gives an int. */
+#define TIME_OF(expression) do { \
+	unsigned sum = 0; \
+	for (int i = 0; i < 50; i++)		/* awake */ \
+		sum += (unsigned)far_invoke(bench.slave, bench_add, i, 1); \
+	uint64_t start = now_ns(); \
+	for (int i = 0; i < (int)n; i++) \
+		sum += (unsigned)(expression); \
+	uint64_t ns = now_ns() - start; \
+	(void)c; \
+	__asm__ volatile("" : : "r"(sum)); \
+	if (far_error()) \
+		fail("call"); \
+	return ns; \
+} while (0)
+
+static uint64_t captured(struct contender *c, unsigned n)
+{
+	TIME_OF(far_invoke(bench.slave, bench_add, i, 1));
+}
+
+static uint64_t captured_pointer(struct contender *c, unsigned n)
+{
+	TIME_OF(far_invoke(bench.slave, add_to, far_remote(bench.local), i));
+}
+
+static uint64_t direct(struct contender *c, unsigned n)
+{
+	TIME_OF(bench_add(i, 1));
+}
+
+static uint64_t by_libffi(struct contender *c, unsigned n)
+{
+	ffi_type *types[] = { &ffi_type_sint, &ffi_type_sint };
+	ffi_arg result;
+	int a, b = 1;
+	void *arguments[] = { &a, &b };
+	ffi_cif cif;
+
+	if (ffi_prep_cif(&cif, FFI_DEFAULT_ABI, 2, &ffi_type_sint, types) != FFI_OK)
+		fail("ffi_prep_cif");
+	TIME_OF((a = i, ffi_call(&cif, FFI_FN(bench_add), &result, arguments), (int)result));
+}
+
+static uint64_t method(struct contender *c, unsigned n)
+{
+	TIME_OF(bench.proxy->add(bench.proxy, i));
+}
+
+static uint64_t bound(struct contender *c, unsigned n)
+{
+	TIME_OF(bench.bound(i, 1));
+}
+
+static uint64_t by_prototype(struct contender *c, unsigned n)
+{
+	TIME_OF(far_call(bench.program, int, "int bench_add(int, int)", i, 1));
+}
+
+static uint64_t by_library(struct contender *c, unsigned n)
+{
+	TIME_OF(far_invoke(bench.program, bench_add, i, 1));
+}
+
+static uint64_t wrapped_and_dropped(struct contender *c, unsigned n)
+{
+	(void)c;
+	uint64_t start = now_ns();
+
+	for (unsigned i = 0; i < n; i++) {
+		struct counter *o = far_wrap_with(free, bench.slave, make_counter);
+
+		if (!o || far_drop(o))
+			fail("object");
+	}
+	return now_ns() - start;
+}
+
+/* ----------------------------------------------------------------------- parts */
+
+static const struct part {
+	const char *name;
+	uint64_t (*run)(struct contender *, unsigned);
+	uint64_t (*floor)(struct contender *, unsigned);
+	double limit;			/* times the floor; 0: no goal */
+} parts[] = {
+	{ "direct call", direct, captured, 0 },
+	{ "ffi_call", by_libffi, captured, 0 },
+	{ "method of a proxy", method, captured_pointer, 1.5 },
+	{ "bound function pointer", bound, captured, 0 },
+	{ "far_call() by prototype", by_prototype, captured, 0 },
+	{ "far_invoke() of a library", by_library, captured, 0 },
+	{ "object wrapped and dropped", wrapped_and_dropped, captured, 0 },
+};
+
+enum { PARTS = sizeof parts / sizeof *parts };
+
+static void measure_calls(unsigned rounds)
+{
+	struct contender what[PARTS], floor[PARTS];
+	struct figure figures[PARTS] = { 0 };
+
+	for (int i = 0; i < PARTS; i++) {
+		what[i] = floor[i] = (struct contender){ .run = parts[i].run, .chunk_ns = 200000, .chunks = 9 };
+		floor[i].run = parts[i].floor;
+		figures[i].what = &what[i];
+		figures[i].floor = &floor[i];
+	}
+	take_turns(figures, PARTS, rounds);
+	for (int i = 0; i < PARTS; i++) {
+		struct row *row = report_figure(&bench.report, parts[i].name, "far_invoke", &figures[i]);
+
+		if (parts[i].limit > 0)
+			goal_ratio(row, parts[i].limit);
+		figure_free(&figures[i]);
+	}
+}
+
+/* The first object that a place in the program wraps: its type is read. */
+static void measure_types(void)
+{
+	struct samples first = { 0 };
+	uint64_t start;
+
+#define FIRST do { \
+	start = now_ns(); \
+	if (far_drop(far_wrap(bench.slave, make_counter))) \
+		fail("object"); \
+	samples_add(&first, (double)(now_ns() - start)); \
+} while (0)
+	FIRST;
+	FIRST;
+	FIRST;
+	FIRST;
+	FIRST;
+	report_samples(&bench.report, "first object of a type", TIME, &first);
+	samples_free(&first);
+}
+
+static void start_all(void)
+{
+	cpu_set_t cores;
+	int found = 0;
+
+	sched_getaffinity(0, sizeof cores, &cores);
+	for (int i = 0; i < CPU_SETSIZE && found < 2; i++)
+		if (CPU_ISSET(i, &cores))
+			bench.report.cores[found++] = i;
+	bench.slave = far_slave_process(.name = "process");
+	if (found < 2 || far_invoke(bench.slave, pin, bench.report.cores[1]) || far_error() || pin(bench.report.cores[0]))
+		fail("two cores are needed");
+	bench.program = far_open(bench.slave, NULL);
+	bench.local = far_invoke(bench.slave, make_counter);
+	bench.proxy = far_wrap(bench.slave, make_counter);
+	bench.bound = far_bind(bench.program, "bench_add", int (*)(int, int));
+	if (!bench.program || !bench.local || !bench.proxy || !bench.bound)
+		fail("start");
+}
+
+int main(int argc, char **argv)
+{
+	far_init();
+
+	static const struct option options[] = { { "quick", no_argument, NULL, 'q' }, { "json", required_argument, NULL, 'j' }, { 0 } };
+	const char *json = NULL;
+	bool quick = false;
+
+	for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+		if (o == 'q')
+			quick = true;
+		else if (o == 'j')
+			json = optarg;
+		else
+			return 2;
+	}
+	start_all();
+	report_machine(&bench.report);
+	measure_calls(quick ? 10 : 100);
+	measure_types();
+	report_print(&bench.report, 0);
+	far_slave_close(bench.slave);
+	if (json && report_json(&bench.report, json)) {
+		fprintf(stderr, "bench: %s: %s\n", json, strerror(errno));
+		return 1;
+	}
+	return 0;
+}
