@@ -89,9 +89,11 @@ static const struct range *range_of(const void *p)
 
 bool far__image_is_common_slowly(const void *function)
 {
+	if (far__is_mirrored(function))
+		return true;
 	const struct range *r = range_of(function);
 
-	return (r && r->code) || far__space_window(function) >= 0 || far__is_mirrored(function);
+	return (r && r->code) || far__space_window(function) >= 0;
 }
 
 enum far__reach far__image_reach(const struct far__slave *slave, const void *p)

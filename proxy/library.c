@@ -100,13 +100,20 @@ static bool take_out(unsigned place)
 	return l->users == 0;
 }
 
+static bool slave_is_open(uintptr_t handle)
+{
+	const struct far__slave *slave = far__slave_by_number(far__handle_number(handle));
+
+	return slave && atomic_load(&slave->handle) == handle;
+}
+
 /* Those that nobody opened go when their slave has gone. */
 static void take_out_orphans(void)
 {
 	for (unsigned i = 0; i < LIBRARIES_MAX; i++) {
 		struct far__library *l = table.library[i];
 
-		if (!l || !l->is_implied || far__member_handle(far__handle_number(l->slave)) == l->slave)
+		if (!l || !l->is_implied || slave_is_open(l->slave))
 			continue;
 		if (take_out(i))
 			free_library(l);
@@ -343,8 +350,7 @@ far_library *far_open(struct far_slave *slave, const char *name)
 static void unload(struct far__library *l)
 {
 	pthread_mutex_lock(&l->lock);
-	if (far__member_handle(far__handle_number(l->slave)) == l->slave && l->incarnation == incarnation_of(l) &&
-	    !far__is_dead(far__handle_number(l->slave))) {
+	if (slave_is_open(l->slave) && l->incarnation == incarnation_of(l) && !far__is_dead(far__handle_number(l->slave))) {
 		far_invoke(slave_of(l), unload_there, far_remote(l->loaded));
 		(void)far_error();
 	}

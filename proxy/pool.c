@@ -1,6 +1,7 @@
 /* Memory for proxies: see pool.h. */
 #include "pool.h"
 
+#include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -12,6 +13,8 @@
 #define POOL_SIZE	(4ul << 30)
 #define GRANULES	(POOL_SIZE / GRANULE)
 
+#define STEP		(1ul << 20)	/* so much of the range is opened at once */
+
 enum { SIZES = 64 };	/* granules of which there are lists of their own */
 
 /* A piece that was given back; in its first granule. */
@@ -22,17 +25,18 @@ struct piece {
 
 static char *base;
 static void *_Atomic *owners;		/* by granule */
-static size_t used;			/* granules that were ever taken */
+static size_t used;			/* granules that were ever taken ... */
+static _Atomic size_t opened;	/* ... and that can be */
 static struct piece *pieces[SIZES + 1];	/* by size, the last of all that are larger */
 
+/* Addresses, no memory: a limit on that counts what is opened. */
 static void *reserve(size_t size)
 {
-	long p = SYS(mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	long p = SYS(mmap, 0, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	return p < 0 && p > -4096 ? NULL : (void *)p;
 }
 
-/* Pages that are not used take no memory. */
 static bool begin(void)
 {
 	char *range = reserve(POOL_SIZE);
@@ -43,12 +47,23 @@ static bool begin(void)
 			SYS(munmap, range, POOL_SIZE);
 		return false;
 	}
-	SYS(madvise, range, POOL_SIZE, MADV_NOHUGEPAGE);
-	SYS(madvise, map, GRANULES * sizeof *owners, MADV_NOHUGEPAGE);
 	owners = map;
 	base = range;
 	far__proxies.begin = (uintptr_t)range;
 	far__proxies.size = POOL_SIZE;	/* last: until then nothing is a proxy */
+	return true;
+}
+
+/* Have @granules more to take. */
+static bool open_more(size_t granules)
+{
+	size_t more = (granules * GRANULE + STEP - 1) & -STEP;
+
+	if (more / GRANULE > GRANULES - opened ||
+	    SYS(mprotect, base + opened * GRANULE, more, PROT_READ | PROT_WRITE) ||
+	    SYS(mprotect, &owners[opened], more / GRANULE * sizeof *owners, PROT_READ | PROT_WRITE))
+		return false;
+	opened += more / GRANULE;
 	return true;
 }
 
@@ -74,7 +89,7 @@ void *far__pool_take(size_t size, void *owner)
 	char *p = (char *)take_piece(granules);
 
 	if (!p) {
-		if (granules > GRANULES - used)
+		if (granules > opened - used && !open_more(granules))
 			return NULL;
 		p = base + used * GRANULE;
 		used += granules;
@@ -100,5 +115,8 @@ void far__pool_give(void *p)
 
 void *far__pool_owner(const void *p)
 {
-	return far__is_proxy(p) ? owners[(size_t)((const char *)p - base) / GRANULE] : NULL;
+	size_t granule = (size_t)((const char *)p - base) / GRANULE;
+
+	/* What is behind was never taken, and its owners cannot be read. */
+	return far__is_proxy(p) && granule < atomic_load_explicit(&opened, memory_order_acquire) ? owners[granule] : NULL;
 }

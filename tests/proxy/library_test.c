@@ -1,5 +1,6 @@
 /* Libraries that only a slave has loaded: far_open(), far_call(), far_bind(). */
 #include <dlfcn.h>
+#include <malloc.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -338,6 +339,28 @@ TEST_BOTH(threads_share_a_library)
 		CHECK_EQ((uintptr_t)right, 1000);
 	}
 	end();
+}
+
+/* The memory that ten slaves leave in use. */
+static long memory_of_ten(bool called)
+{
+	long before = (long)mallinfo2().uordblks;
+
+	for (int i = 0; i < 10; i++) {
+		slave = START();
+		if (called)
+			CHECK_EQ(far_call(slave, int, "int abs(int)", -i), i);
+		CHECK_EQ(far_slave_close(slave), 0);
+	}
+	return (long)mallinfo2().uordblks - before;
+}
+
+/* What is known of the functions of a slave goes with it. */
+TEST_BOTH(slaves_that_are_called_by_name_leave_nothing_behind)
+{
+	memory_of_ten(true);
+	memory_of_ten(true);
+	CHECK(memory_of_ten(true) <= memory_of_ten(false) + 2048);
 }
 
 TEST_BOTH(libraries_opened_and_closed_leave_nothing_behind)

@@ -437,6 +437,39 @@ TEST_BOTH(objects_are_wrapped_in_both_directions)
 	CHECK_EQ(far_slave_close(s), 0);
 }
 
+static int wrap_many(struct far_slave *s)
+{
+	struct shape *r[200];
+	int right = 0;
+
+	for (int i = 0; i < 200; i++)
+		r[i] = far_wrap_with(destroy, s, make_rect, i, 1);
+	for (int i = 0; i < 200; i++) {
+		right += r[i] && r[i]->area(r[i]) == i;
+		far_drop(r[i]);
+	}
+	return right;
+}
+
+static int wrap_many_of_ones_own(void)
+{
+	struct far_slave *s = far_slave_process();
+	int right = wrap_many(s);
+
+	far_slave_close(s);
+	return right;
+}
+
+/* The range that proxies lie in is no memory. */
+TEST(a_slave_of_little_memory_has_proxies_too)
+{
+	struct far_slave *s = far_slave_process(.memory_limit = 32 << 20);
+
+	CHECK_EQ(far_invoke(s, wrap_many_of_ones_own), 200);
+	CHECK_OK();
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
 TEST_BOTH(objects_that_were_dropped_leave_nothing_behind)
 {
 	struct far_slave *s = START();
