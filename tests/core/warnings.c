@@ -17,6 +17,7 @@ enum color { RED, GREEN };
 typedef far_task(double) double_task;
 struct job { const char *name; far_task(int) task; struct job *next; };
 struct operations { int (*open)(const char *path, int mode); void (*close)(int fd); };
+struct shape { double (*area)(struct shape *s); double w; };
 
 int add(int a, int b);
 short narrow(short a, unsigned char b, bool c, float d, enum color e);
@@ -38,6 +39,10 @@ bool every_value(struct far_slave *slave, const struct operations *o, int n);
 int pointers(struct far_slave *slave, char *text, size_t size);
 int tasks(struct far_slave *slave);
 void setup(void *argument);
+double by_name(struct far_slave *slave);
+double objects(struct far_slave *slave, far_library *library);
+struct shape *make_shape(double w);
+void destroy_shape(struct shape *s);
 
 static inline int plus_one(struct far_slave *slave, int n)
 {
@@ -199,4 +204,34 @@ int tasks(struct far_slave *slave)
 	if (far_error())
 		far_status(stderr);
 	return total;
+}
+
+double by_name(struct far_slave *slave)
+{
+	far_library *z = far_open(slave, "libz.so.1");
+	char text[9];
+	double d = far_call(z, double, "double pow(double, double)", 2, 10.5f);
+	float f = far_call(slave, float, "anything", 1u, 'c', 2L, text[0], (short)1, true, "text", NULL, RED, (struct point){ 0 }, &d);
+	int n = far_call(z, int, "int snprintf(char *, size_t, const char *, ...)", far_out(text, sizeof text), sizeof text, "%d", 7);
+	double (*power)(double, double) = far_bind(z, "pow", double (*)(double, double));
+	struct shape *(*make)(double) = far_bind(slave, "struct shape *make_shape(double)", struct shape *(*)(double));
+	far_task(long double) x = far_schedule(z, exact, 3);
+
+	far_call(z, void, "void nothing(void)");
+	far_invoke(z, nothing);
+	n += far_invoke(z, add, 1, 2) + far_invoke_within(9, z, shift, ((struct point){ 1, 2 }), n).x;
+	n += (int)far_invoke(z, sum, far_in((const unsigned char *)text, 9), 9) + far_library_close(z);
+	return power(d, (double)f) + n + (make != NULL) + (double)far_wait(x);
+}
+
+double objects(struct far_slave *slave, far_library *library)
+{
+	struct shape *r = far_wrap(slave, make_shape, 2), *q = far_wrap_with(destroy_shape, slave, make_shape, 1.5f);
+	struct shape *l = far_wrap_with(destroy_shape, library, make_shape, 1), *home = far_unwrap(r);
+	double area = r->area(r) + q->area(far_wrap(slave, make_shape, far_invoke(slave, sqrt, 2)));
+
+	if (far_refresh(q) || far_drop(r) || far_drop(q) || far_drop(l))
+		area = home->w;
+	far_free(home);
+	return area;
 }
