@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "debug.h"
 #include "proc.h"
 #include "report.h"
 
@@ -195,6 +196,59 @@ static void measure_types(void)
 	samples_free(&first);
 }
 
+/* What reading the types of a function takes, in a slave that has read nothing before. */
+struct reading {
+	uint64_t first, next;		/* ns: of one function, and of a type of the same library */
+	long memory;			/* bytes, at most */
+};
+
+static void read_there(const char *module, struct reading *r)
+{
+	struct far__arena arena = { 0 };
+	struct far__complaint why;
+	char line[256];
+	uint64_t start = now_ns();
+	FILE *status;
+
+	if (!far__debug_function(module, "last_number", &arena, &why))
+		far_raise(1, "%s", why.text);
+	r->first = now_ns() - start;
+	start = now_ns();
+	if (!far__debug_type(module, "struct item1234", &arena, &why))
+		far_raise(1, "%s", why.text);
+	r->next = now_ns() - start;
+	status = fopen("/proc/self/status", "re");
+	while (status && fgets(line, sizeof line, status))
+		if (sscanf(line, "RssAnon: %ld", &r->memory) == 1)
+			r->memory *= 1024;
+	if (status)
+		fclose(status);
+}
+
+static void measure_reading(void)
+{
+	struct samples first = { 0 }, next = { 0 }, memory = { 0 };
+	struct reading r = { 0 };
+
+	for (int i = 0; i < 5; i++) {
+		struct far_slave *reader = far_slave_process(.name = "reader");
+
+		far_invoke(reader, read_there, MANY_TYPES, far_out(&r, sizeof r));
+		if (far_error())
+			fail("reading types");
+		far_slave_close(reader);
+		samples_add(&first, (double)r.first);
+		samples_add(&next, (double)r.next);
+		samples_add(&memory, (double)r.memory);
+	}
+	report_samples(&bench.report, "a function's type, 50 MB of debug info", TIME, &first);
+	report_samples(&bench.report, "  the next type of these", TIME, &next);
+	report_samples(&bench.report, "  private memory of the reader", BYTES, &memory);
+	samples_free(&first);
+	samples_free(&next);
+	samples_free(&memory);
+}
+
 static void start_all(void)
 {
 	cpu_set_t cores;
@@ -235,6 +289,7 @@ int main(int argc, char **argv)
 	report_machine(&bench.report);
 	measure_calls(quick ? 10 : 100);
 	measure_types();
+	measure_reading();
 	report_print(&bench.report, 0);
 	far_slave_close(bench.slave);
 	if (json && report_json(&bench.report, json)) {
