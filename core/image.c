@@ -223,7 +223,7 @@ void *far__image_function(const struct far__call *call)
 	void *there = NULL;
 	Dl_info info;
 
-	uint32_t incarnation = shm_load(&far__member(far__slave_by_number(far__handle_number(handle))->number)->incarnation);
+	uint32_t incarnation = far__incarnation(handle);
 
 	pthread_mutex_lock(&cache.lock);
 	struct found found = *cached(handle, call->function);

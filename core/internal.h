@@ -145,6 +145,12 @@ static inline unsigned far__handle_number(uintptr_t handle)
 	return handle % FAR_SLAVES_MAX;
 }
 
+/* How often the slave has been started, by its handle. */
+static inline uint32_t far__incarnation(uintptr_t handle)
+{
+	return shm_load(&far__member(far__handle_number(handle))->incarnation);
+}
+
 /* What far_open() returned is no slave's handle, and may stand in its place in a call. */
 #define FAR_LIBRARY	((uintptr_t)1 << 62)
 

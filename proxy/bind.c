@@ -33,24 +33,16 @@ static struct {
 
 /* ---------------------------------------------------------------- the calls */
 
-static uint64_t incarnation_of(const struct bound *b)
-{
-	return shm_load(&far__member(far__handle_number(b->slave))->incarnation);
-}
-
 /* Where the function is in the slave that there is now. NULL and far_error(). */
 static void *find_again(struct bound *b, const struct far__asker *asker)
 {
-	uint64_t incarnation = incarnation_of(b);
+	uint64_t incarnation = far__incarnation(b->slave);
 	struct far__library *library = far__library_enter(b->library, asker);
 
 	if (!library)
 		return NULL;
-	pthread_mutex_lock(&library->lock);
-	struct far__symbol *symbol = far__library_symbol(library, b->signature->recipe.site.function, asker);
-	void *address = symbol ? far__library_address(library, symbol, asker) : NULL;
+	void *address = far__library_function(library, b->signature->recipe.site.function, asker);
 
-	pthread_mutex_unlock(&library->lock);
 	far__library_leave(library);
 	if (address)
 		atomic_store(&b->at, (uint64_t)(uintptr_t)address | incarnation << 48);
@@ -61,7 +53,7 @@ static void *address_of(struct bound *b, const struct far__asker *asker)
 {
 	uint64_t at = atomic_load_explicit(&b->at, memory_order_relaxed);
 
-	if (FAR_UNLIKELY(!far__library_is_open(b->library) || at >> 48 != (incarnation_of(b) & 0xffff)))
+	if (FAR_UNLIKELY(!far__library_is_open(b->library) || at >> 48 != (far__incarnation(b->slave) & 0xffff)))
 		return find_again(b, asker);
 	return (void *)(uintptr_t)(at & ((1ull << 48) - 1));
 }
@@ -157,7 +149,7 @@ static bool fill_in(struct bound *b, struct far__library *library, const struct 
 	b->signature = symbol ? far__look_up(library, symbol, b->type, asker) : NULL;
 	if (!b->signature || !agrees(b, asker) || !make_closure(b, asker))
 		return false;
-	uint64_t incarnation = incarnation_of(b);
+	uint64_t incarnation = far__incarnation(b->slave);
 	void *address = far__library_address(library, symbol, asker);
 
 	atomic_store(&b->at, (uint64_t)(uintptr_t)address | incarnation << 48);

@@ -8,8 +8,6 @@
 #include "signature.h"
 #include "value.h"
 
-enum { ARGUMENTS_MAX = 16 };
-
 /* ---------------------------------------------------------------- far_call() */
 
 union scalar {
@@ -23,10 +21,10 @@ struct making {
 	struct far__call *call;
 	const struct far__signature *signature;
 	const struct far__asker *asker;
-	union scalar scalar[ARGUMENTS_MAX];
-	void *argument[ARGUMENTS_MAX];		/* a scalar, or the program's own struct */
-	struct far__type value[ARGUMENTS_MAX];	/* the program's types */
-	const struct far__type *extra[ARGUMENTS_MAX];
+	union scalar scalar[FAR_ARGUMENTS_MAX];
+	void *argument[FAR_ARGUMENTS_MAX];		/* a scalar, or the program's own struct */
+	struct far__type value[FAR_ARGUMENTS_MAX];	/* the program's types */
+	const struct far__type *extra[FAR_ARGUMENTS_MAX];
 };
 
 static bool refuse_argument(const struct making *m, unsigned i, const struct far__complaint *why)

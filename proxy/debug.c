@@ -400,7 +400,8 @@ static bool fits(const struct far__field *m, uint64_t size)
 	return m->offset <= size && (bits + 7) / 8 <= size - m->offset;
 }
 
-static bool read_member(struct reader *r, Dwarf_Die *die, uint64_t size, struct far__field *m)
+/* What members and parameters have: a type, and maybe a name. */
+static bool read_field(struct reader *r, Dwarf_Die *die, struct far__field *m)
 {
 	const char *const name = dw.dwarf_diename(die);
 	struct use use;
@@ -411,6 +412,13 @@ static bool read_member(struct reader *r, Dwarf_Die *die, uint64_t size, struct 
 	m->is_const = use.is_const;
 	if (name && *name && !(m->name = far__arena_text(r->arena, name, strlen(name))))
 		return no_memory(r);
+	return true;
+}
+
+static bool read_member(struct reader *r, Dwarf_Die *die, uint64_t size, struct far__field *m)
+{
+	if (!read_field(r, die, m))
+		return false;
 	if (!m->type->is_complete && !m->type->size && m->type->kind != FAR_ARRAY)
 		return damaged(r, "a member of a type that is not defined, or that contains it");
 	if (m->type->kind == FAR_VOID || m->type->kind == FAR_FUNCTION)
@@ -528,20 +536,6 @@ static const struct far__type *aggregate(struct reader *r, Dwarf_Die *die, const
 
 /* ---------------------------------------------------------------- functions */
 
-static bool read_parameter(struct reader *r, Dwarf_Die *die, struct far__field *m)
-{
-	const char *const name = dw.dwarf_diename(die);
-	struct use use;
-
-	if (!resolve(r, die, &use))
-		return false;
-	m->type = use.type;
-	m->is_const = use.is_const;
-	if (name && !(m->name = far__arena_text(r->arena, name, strlen(name))))
-		return no_memory(r);
-	return true;
-}
-
 static const struct far__type *function(struct reader *r, Dwarf_Die *die, const void *key)
 {
 	struct far__type *t = make(r, key, FAR_FUNCTION, NULL);
@@ -561,7 +555,7 @@ static const struct far__type *function(struct reader *r, Dwarf_Die *die, const 
 	for (bool more = far__die_child(die, &child); more; more = far__die_next(&child)) {
 		if (dw.dwarf_tag(&child) == DW_TAG_unspecified_parameters)
 			t->is_variadic = true;
-		if (dw.dwarf_tag(&child) == DW_TAG_formal_parameter && !read_parameter(r, &child, &m[t->count++]))
+		if (dw.dwarf_tag(&child) == DW_TAG_formal_parameter && !read_field(r, &child, &m[t->count++]))
 			return NULL;
 	}
 	return t;

@@ -203,11 +203,6 @@ void far__library_leave(struct far__library *l)
 
 /* ------------------------------------------------------------- in a slave */
 
-static uint32_t incarnation_of(const struct far__library *l)
-{
-	return shm_load(&far__member(far__handle_number(l->slave))->incarnation);
-}
-
 static struct far_slave *slave_of(const struct far__library *l)
 {
 	return (struct far_slave *)l->slave;
@@ -216,7 +211,7 @@ static struct far_slave *slave_of(const struct far__library *l)
 /* Have it loaded in the slave's present incarnation. */
 static bool load(struct far__library *l, const struct far__asker *asker)
 {
-	uint32_t incarnation = incarnation_of(l);
+	uint32_t incarnation = far__incarnation(l->slave);
 
 	if (l->incarnation == incarnation)
 		return true;
@@ -300,6 +295,16 @@ struct far__symbol *far__library_symbol(struct far__library *l, const char *text
 	return no_memory(asker);
 }
 
+void *far__library_function(struct far__library *l, const char *name, const struct far__asker *asker)
+{
+	pthread_mutex_lock(&l->lock);
+	struct far__symbol *s = far__library_symbol(l, name, asker);
+	void *address = s ? far__library_address(l, s, asker) : NULL;
+
+	pthread_mutex_unlock(&l->lock);
+	return address;
+}
+
 /* For far_invoke() and its like: the function that the call names. */
 static bool find_for_call(struct far__call *call)
 {
@@ -308,12 +313,8 @@ static bool find_for_call(struct far__call *call)
 
 	if (!l)
 		return false;
-	pthread_mutex_lock(&l->lock);
-	struct far__symbol *s = far__library_symbol(l, call->site->function, &asker);
-
-	call->function = s ? far__library_address(l, s, &asker) : NULL;
+	call->function = far__library_function(l, call->site->function, &asker);
 	call->slave = slave_of(l);
-	pthread_mutex_unlock(&l->lock);
 	far__library_leave(l);
 	return call->function;
 }
@@ -350,7 +351,7 @@ far_library *far_open(struct far_slave *slave, const char *name)
 static void unload(struct far__library *l)
 {
 	pthread_mutex_lock(&l->lock);
-	if (slave_is_open(l->slave) && l->incarnation == incarnation_of(l) && !far__is_dead(far__handle_number(l->slave))) {
+	if (slave_is_open(l->slave) && l->incarnation == far__incarnation(l->slave) && !far__is_dead(far__handle_number(l->slave))) {
 		far_invoke(slave_of(l), unload_there, far_remote(l->loaded));
 		(void)far_error();
 	}
@@ -364,7 +365,7 @@ int far_library_close(far_library *library)
 
 	if (!library)
 		return 0;
-	struct far__library *l = far__is_library(handle) && far__library_is_open(handle) ? far__library_enter(handle, &asker) : NULL;
+	struct far__library *l = far__library_is_open(handle) ? far__library_enter(handle, &asker) : NULL;
 
 	if (!l) {
 		far__fail(FAR_EINVAL, EINVAL, "far_library_close", NULL, "it is no library, or closed");

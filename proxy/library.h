@@ -57,6 +57,9 @@ bool far__library_name(struct far__symbol *symbol, const char *name, const struc
 /* Where symbol->name lies in the slave's present incarnation; NULL and far_error(). Needs the lock. */
 void *far__library_address(struct far__library *library, struct far__symbol *symbol, const struct far__asker *asker);
 
+/* Both, by the function's own name. Takes the lock. */
+void *far__library_function(struct far__library *library, const char *name, const struct far__asker *asker);
+
 /*
  * The file, @module of PATH_MAX bytes, that the symbol's function is in; with NULL
  * that of the library. False and far_error(). Needs the lock.

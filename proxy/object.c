@@ -68,11 +68,6 @@ static void copy_there(void *to, const void *from, size_t size)
 
 /* ------------------------------------------------------------------- records */
 
-static uint32_t incarnation_of(uintptr_t slave)
-{
-	return shm_load(&far__member(far__handle_number(slave))->incarnation);
-}
-
 static int by_object(const void *a, const void *b)
 {
 	const struct proxy *p = a, *q = b;
@@ -133,31 +128,30 @@ static void keep_dropped(struct proxy *p)
 	free_proxy(old);
 }
 
-static const char *why_dead(const struct proxy *p)
+/* Why the object of a proxy cannot be used any more, or NULL. */
+static const char *why_stale(const struct proxy *p)
 {
-	return p->dropped ? "it was dropped by far_drop()" : "its slave is closed";
+	if (atomic_load(&p->dead))
+		return p->dropped ? "it was dropped by far_drop()" : "its slave is closed";
+	return far__incarnation(p->slave) != p->incarnation ? "its slave was started again" : NULL;
 }
 
-static void fail_stale(const struct proxy *p, const char *function, const struct far__site *site, const char *why)
+static void fail_stale(const struct proxy *p, const char *function, const char *why)
 {
-	far__fail(FAR_ESTALE, EFAULT, function, site, "the object at %p is gone: %s", (void *)p->data, why);
+	far__fail(FAR_ESTALE, EFAULT, function, NULL, "the object at %p is gone: %s", (void *)p->data, why);
 	far__failure()->address = p->data;
 }
 
 /* Use a proxy until leave(); false and FAR_ESTALE. */
-static bool enter(struct proxy *p, const char *function, const struct far__site *site)
+static bool enter(struct proxy *p, const char *function)
 {
-	const char *why;
-
 	atomic_fetch_add(&p->users, 1);
-	if (atomic_load(&p->dead))
-		why = why_dead(p);
-	else if (incarnation_of(p->slave) != p->incarnation)
-		why = "its slave was started again";
-	else
+	const char *why = why_stale(p);
+
+	if (!why)
 		return true;
 	leave(p);
-	fail_stale(p, function, site, why);
+	fail_stale(p, function, why);
 	return false;
 }
 
@@ -178,7 +172,7 @@ static void call_method(ffi_cif *cif, void *result, void **arguments, void *boun
 	const struct far__signature *s = &b->method->signature;
 	struct proxy *p = b->proxy;
 
-	if (!enter(p, s->recipe.site.function, NULL)) {
+	if (!enter(p, s->recipe.site.function)) {
 		far__no_value(cif, result);
 		return;
 	}
@@ -371,7 +365,7 @@ static struct proxy *publish(struct proxy *new)
 /* The proxy of an object, new or not, with a reference more. NULL and far_error(). */
 static struct proxy *proxy_of(uintptr_t slave, char *real, const struct far__class *class, const struct far__asker *asker)
 {
-	const struct proxy key = { .slave = slave, .incarnation = incarnation_of(slave), .real = real };
+	const struct proxy key = { .slave = slave, .incarnation = far__incarnation(slave), .real = real };
 
 	pthread_mutex_lock(&all.lock);
 	struct proxy *p = refer(&key);
@@ -401,10 +395,10 @@ static char *wrap_result(const struct proxy *from, const struct far__method *met
 static void *find_real(const struct far__call *call, void *at, int argument)
 {
 	struct proxy *p = far__pool_owner(at);
-	const char *why = !p ? "it was dropped long ago" : atomic_load(&p->dead) ? why_dead(p)
-			: incarnation_of(p->slave) != p->incarnation ? "its slave was started again"
-			: p->slave != (uintptr_t)call->slave ? "it is another slave's" : NULL;
+	const char *why = p ? why_stale(p) : "it was dropped long ago";
 
+	if (!why && p->slave != (uintptr_t)call->slave)
+		why = "it is another slave's";
 	if (!why)
 		return p->real + ((char *)at - p->data);
 	far__fail(FAR_ESTALE, EFAULT, call->site->function, call->site, "argument %d (%p) is a proxy whose object is not there: %s",
@@ -457,17 +451,6 @@ static void slave_closed(uintptr_t slave)
 
 /* ------------------------------------------------------- for the program */
 
-/* Where the function that destroys is: given, or by its name in the library. False and far_error(). */
-static bool find_destroyer(struct far__library *l, const char *name, void **destroy, const struct far__asker *asker)
-{
-	pthread_mutex_lock(&l->lock);
-	struct far__symbol *s = far__library_symbol(l, name, asker);
-
-	*destroy = s ? far__library_address(l, s, asker) : NULL;
-	pthread_mutex_unlock(&l->lock);
-	return *destroy;
-}
-
 void *far__wrap(struct far_slave *target, void *object, const void *planted, void *destroy, const char *destroyer,
 		const char *file, unsigned line)
 {
@@ -483,10 +466,10 @@ void *far__wrap(struct far_slave *target, void *object, const void *planted, voi
 		if (!l)
 			return NULL;
 		slave = l->slave;
-		bool right = !destroyer || destroy || find_destroyer(l, destroyer, &destroy, &asker);
-
+		if (destroyer && !destroy)
+			destroy = far__library_function(l, destroyer, &asker);
 		far__library_leave(l);
-		if (!right)
+		if (destroyer && !destroy)
 			return NULL;
 	}
 	const struct far__class *class = far__class_of_variable(planted);
@@ -517,7 +500,7 @@ static void destroy(const struct proxy *p)
 {
 	void (*destroyer)(void *) = (void (*)(void *))(uintptr_t)p->destroy;
 
-	if (destroyer && incarnation_of(p->slave) == p->incarnation && !far__is_dead(far__handle_number(p->slave)))
+	if (destroyer && far__incarnation(p->slave) == p->incarnation && !far__is_dead(far__handle_number(p->slave)))
 		far_invoke((struct far_slave *)p->slave, destroyer, far_remote((void *)p->real));
 }
 
@@ -538,7 +521,7 @@ int far_drop(void *object)
 	}
 	pthread_mutex_unlock(&all.lock);
 	if (stale) {
-		fail_stale(p, "far_drop", NULL, why_dead(p));
+		fail_stale(p, "far_drop", why_stale(p));
 		return -EINVAL;
 	}
 	if (!last)
@@ -561,7 +544,7 @@ static struct proxy *enter_known(void *object, const char *function)
 		far__fail(FAR_ETYPE, ENOTSUP, function, NULL, "%s", p->class->why);
 		return NULL;
 	}
-	return enter(p, function, NULL) ? p : NULL;
+	return enter(p, function) ? p : NULL;
 }
 
 int far_refresh(void *object)

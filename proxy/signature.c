@@ -6,8 +6,6 @@
 
 #include "cif.h"
 
-enum { ARGUMENTS_MAX = 16 };
-
 /* ---------------------------------------- what farcall.h knows at compile time */
 
 /* Count the registers that an argument may occupy, as FAR__LAYOUT() does. */
@@ -100,7 +98,7 @@ bool far__signature_prepare(struct far__signature *s, struct far__complaint *why
 
 	if (!far__signature_extend(s, NULL, 0, &s->recipe, &s->ffi, why))
 		return false;
-	for (unsigned i = 0; i < f->count && i < ARGUMENTS_MAX; i++) {
+	for (unsigned i = 0; i < f->count && i < FAR_ARGUMENTS_MAX; i++) {
 		s->pointers |= (uint32_t)far__is_pointer(f->member[i].type) << i;
 		s->strings |= (uint32_t)far__is_string(f->member[i].type) << i;
 	}
@@ -118,7 +116,7 @@ bool far__signature_extend(const struct far__signature *s, const struct far__typ
 
 void far__recipe_call(const struct far__recipe *recipe, struct far__call *call, void *const *arguments, void *result)
 {
-	void *argument[ARGUMENTS_MAX + 1];
+	void *argument[FAR_ARGUMENTS_MAX + 1];
 	int split = recipe->split;
 
 	/* libffi leaves both of them alone. */
@@ -138,8 +136,8 @@ void far__recipe_call(const struct far__recipe *recipe, struct far__call *call, 
 void far__signature_invoke(const struct far__signature *s, struct far_slave *slave, void *function, void *const *arguments,
 			   void *result)
 {
-	struct far__buffer buffers[ARGUMENTS_MAX];
-	void *pointer[ARGUMENTS_MAX], *argument[ARGUMENTS_MAX];
+	struct far__buffer buffers[FAR_ARGUMENTS_MAX];
+	void *pointer[FAR_ARGUMENTS_MAX], *argument[FAR_ARGUMENTS_MAX];
 	struct far__call call;
 
 	far__start(&call, slave, function, buffers, FAR__OP_INVOKE, FAR__SLAVES_DEADLINE);
@@ -164,7 +162,7 @@ void far__no_value(const ffi_cif *cif, void *result)
 
 bool far__signature_closure(struct far__signature *s, ffi_cif *cif, struct far__complaint *why)
 {
-	if (!s->type->is_variadic && s->type->count <= ARGUMENTS_MAX)
+	if (!s->type->is_variadic && s->type->count <= FAR_ARGUMENTS_MAX)
 		return far__cif(cif, s->type, NULL, 0, NULL, &s->ffi, why);
 	far__refuse(why, s->type->is_variadic ? "it takes any number of arguments" : "it takes too many arguments");
 	return false;

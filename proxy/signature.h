@@ -14,6 +14,8 @@
 #include "internal.h"
 #include "type.h"
 
+enum { FAR_ARGUMENTS_MAX = 16 };	/* as farcall.h has it for all calls */
+
 /* How libffi makes a call. */
 struct far__recipe {
 	ffi_cif cif;
@@ -36,7 +38,7 @@ bool far__signature_extend(const struct far__signature *s, const struct far__typ
 			   struct far__recipe *recipe, struct far__arena *arena, struct far__complaint *why);
 
 /*
- * Make the call, whose function, slave and site are set. @arguments, at most 16,
+ * Make the call, whose function, slave and site are set. @arguments, at most FAR_ARGUMENTS_MAX,
  * point to the values; @result has room for 16 bytes at least.
  */
 void far__recipe_call(const struct far__recipe *recipe, struct far__call *call, void *const *arguments, void *result);

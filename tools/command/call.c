@@ -5,8 +5,6 @@
 #include "command.h"
 #include "lookup.h"
 
-enum { ARGUMENTS_MAX = 16 };
-
 /* How the function is called. NULL with a message and *status. */
 static struct far__signature *find(far_library *library, const char *function, void **address, int *status)
 {
@@ -34,7 +32,7 @@ static bool read_arguments(const struct far__type *f, char **text, unsigned coun
 {
 	struct bytes last = { 0 };
 
-	if (count > ARGUMENTS_MAX || count < f->count || (count > f->count && !f->is_variadic)) {
+	if (count > FAR_ARGUMENTS_MAX || count < f->count || (count > f->count && !f->is_variadic)) {
 		complain("the function takes %s%u arguments, not %u", f->is_variadic ? "at least " : "", (unsigned)f->count, count);
 		return false;
 	}
@@ -51,13 +49,13 @@ static bool read_arguments(const struct far__type *f, char **text, unsigned coun
 
 static int call(struct far_slave *slave, const struct far__signature *signature, void *address, char **text, unsigned count)
 {
-	const struct far__type *f = signature->type, *type[ARGUMENTS_MAX];
+	const struct far__type *f = signature->type, *type[FAR_ARGUMENTS_MAX];
 	struct far__recipe recipe = signature->recipe;
-	struct far__buffer buffers[ARGUMENTS_MAX];
+	struct far__buffer buffers[FAR_ARGUMENTS_MAX];
 	struct far__arena arena = { 0 };
 	struct far__complaint why;
 	struct far__call c;
-	void *value[ARGUMENTS_MAX], *result = calloc(1, f->target->size + 64);
+	void *value[FAR_ARGUMENTS_MAX], *result = calloc(1, f->target->size + 64);
 	unsigned fixed = (unsigned)f->count;
 
 	if (!result || !read_arguments(f, text, count, value, type))
