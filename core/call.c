@@ -83,33 +83,30 @@ static void fail_cancelled(const struct far__call *call)
 static bool free_slot(const struct far__call *call, struct far__port *port)
 {
 	const struct far__ring *queue = &port->lane.queue;
+	uintptr_t task;
 
-	while (port->wrapped) {
+	while (FAR_UNLIKELY((task = *far__port_task(port, queue->position)) != 0)) {
 		uint32_t position = queue->position, before = position - (queue->mask + 1);
 
-		if (FAR_UNLIKELY(!far__ring_is_answered(queue, before))) {
-			if (port->slave->fail_when_full && call->op == FAR__OP_SCHEDULE) {
-				far__fail(FAR_EFULL, EAGAIN, call->site->function, call->site,
-					  "the queue of slave \"%s\" is full", port->slave->name);
-				return false;
-			}
-			if (!far__port_await(port, queue, before, call->deadline, NULL, NULL)) {
-				if (far__is_dead(port->slave->number))
-					return true;	/* and so will this call be */
-				if (far_interrupted())
-					fail_cancelled(call);
-				else
-					far__fail_late(call->site, (uintptr_t)call->slave, false);
-				return false;
-			}
-			if (position != queue->position)
-				continue;	/* what was served meanwhile made calls too */
-		}
-		uintptr_t task = port->task[position & queue->mask];
-
-		if (task)
+		if (FAR_LIKELY(far__ring_is_answered(queue, before))) {
 			far__task_move(task, port, before);
-		break;
+			break;
+		}
+		if (port->slave->fail_when_full && call->op == FAR__OP_SCHEDULE) {
+			far__fail(FAR_EFULL, EAGAIN, call->site->function, call->site,
+				  "the queue of slave \"%s\" is full", port->slave->name);
+			return false;
+		}
+		if (!far__port_await(port, queue, before, call->deadline, NULL, NULL)) {
+			if (far__is_dead(port->slave->number))
+				return true;	/* and so will this call be */
+			if (far_interrupted())
+				fail_cancelled(call);
+			else
+				far__fail_late(call->site, (uintptr_t)call->slave, false);
+			return false;
+		}
+		/* Look again: what was served meanwhile may have made calls too. */
 	}
 	return true;
 }
@@ -680,20 +677,28 @@ static bool pack_arguments(struct far__call *call, const struct far_registers *r
 	return true;
 }
 
-/* The message of the call. */
-static bool pack(struct far__call *call, const struct far_registers *registers, const uint64_t *stack,
-		 struct far__holds *holds, struct far__message *m)
+/* The message of a call that is small. */
+static void pack_small(const struct far__call *call, const struct far_registers *registers, struct far__message *m)
 {
 	const struct far__site *site = call->site;
 
 	m->word[0] = (uintptr_t)call->function;
-	if (!is_small(call))
-		return place_result(call, holds) && pack_arguments(call, registers, stack, holds, m);
 	m->word[1] = site->ints > 0 ? registers->gp[0] : 0;
 	m->word[2] = site->ints > 1 ? registers->gp[1] : 0;
 	m->info = site->ints;
 	m->few = true;
-	return true;
+}
+
+/* The message of the call. */
+static bool pack(struct far__call *call, const struct far_registers *registers, const uint64_t *stack,
+		 struct far__holds *holds, struct far__message *m)
+{
+	if (is_small(call)) {
+		pack_small(call, registers, m);
+		return true;
+	}
+	m->word[0] = (uintptr_t)call->function;
+	return place_result(call, holds) && pack_arguments(call, registers, stack, holds, m);
 }
 
 /*
@@ -745,6 +750,7 @@ static int invoke(struct far__call *call, struct far_registers *registers, struc
 static int schedule(struct far__call *call, struct far_registers *registers, struct far__holds *holds,
 		    const struct far__message *m)
 {
+	enum { AHEAD = 16 };
 	struct far__port *port = call->port;
 	struct far__ring *queue = call->ring;
 	uint32_t position = queue->position;
@@ -752,13 +758,13 @@ static int schedule(struct far__call *call, struct far_registers *registers, str
 	call->task = far__task_make(call, port, holds, call->deadline);
 	if (FAR_UNLIKELY(!call->task))
 		return unsent(call, holds, registers);
-	port->task[position & queue->mask] = call->task;
-	port->wrapped |= position - far__first_position == queue->mask;
+	*far__port_task(port, position) = call->task;
 	port->queued = true;
 	queue->position++;
 	far__lane_ask(&port->lane, queue, position, m);
-	/* Half a round ahead: answered long ago, or not asked soon. */
-	far_own(far__ring_slot(queue, position + queue->mask / 2));
+	/* Its result has been collected: the line may still be the slave's. */
+	if (!*far__port_task(port, position + AHEAD))
+		shm_own(far__ring_slot(queue, position + AHEAD));
 	far__port_leave(port);
 	if (is_invoke(call))
 		return far__task_collect(call, registers);
@@ -797,42 +803,63 @@ static int refused(struct far__call *call, struct far_registers *registers)
 }
 
 /*
- * What make() does for most calls, in one piece: a few integers, waited for, to
- * the slave that this thread called last, with nothing queued. False if it is not
- * such a call, with nothing done.
+ * Most calls are of a few integers and to the slave that this thread called last:
+ * that this is one, and its port, entered. NULL: it is another, nothing is done.
  */
-static bool invoke_quickly(struct far__call *call, struct far_registers *registers)
+static struct far__port *enter_quickly(const struct far__call *call)
 {
 	const struct far__thread *thread = &far__thread;
 	struct far__port *port = thread->last_port;
 
 	if (!port || thread->last_handle != (uintptr_t)call->slave || !is_small(call) || port->timed ||
-	    atomic_load_explicit(&port->shared, memory_order_relaxed) || !far__image_is_common(call->function))
+	    call->within != FAR__SLAVES_DEADLINE || atomic_load_explicit(&port->shared, memory_order_relaxed) ||
+	    !far__image_is_common(call->function))
+		return NULL;
+	if (FAR_LIKELY(far__port_enter(port, thread->last_handle)))
+		return port;
+	far__port_leave(port);
+	return NULL;
+}
+
+/* What make() does, for such a call with nothing queued. False if it is not, with nothing done. */
+static bool invoke_quickly(struct far__call *call, struct far_registers *registers)
+{
+	struct far__port *port = enter_quickly(call);
+	struct far__holds nothing = { 0 };
+	struct far__message m;
+
+	if (!port)
 		return false;
-	/* Inside, its other fields are ours. */
-	if (FAR_UNLIKELY(!far__port_enter(port, thread->last_handle) || port->queued || is_myself(thread->last_handle))) {
+	if (FAR_UNLIKELY(port->queued || is_myself(far__thread.last_handle))) {
 		far__port_leave(port);
 		return false;
 	}
-	struct far__ring *ring = &port->lane.call;
-	uint32_t position = ring->position++;
-	struct far__message m = { .info = call->site->ints, .few = true };
+	pack_small(call, registers, &m);
+	call->port = port;
+	call->ring = &port->lane.call;
+	call->deadline = FAR_FOREVER;
+	invoke(call, registers, &nothing, &m);
+	return true;
+}
 
-	m.word[0] = (uintptr_t)call->function;
-	m.word[1] = call->site->ints > 0 ? registers->gp[0] : 0;
-	m.word[2] = call->site->ints > 1 ? registers->gp[1] : 0;
-	far__lane_ask(&port->lane, ring, position, &m);
+/* The same, for such a call when the queue has a free slot. */
+static bool schedule_quickly(struct far__call *call, struct far_registers *registers)
+{
+	struct far__port *port = enter_quickly(call);
 	struct far__holds nothing = { 0 };
+	struct far__message m;
 
-	if (FAR_UNLIKELY(!far__port_await(port, ring, position, FAR_FOREVER, NULL, NULL))) {
-		call->port = port;
-		call->ring = ring;
-		unanswered(call, registers, &nothing, position);
-	} else {
-		far__port_reply(port, ring, position, true, &m);
-		far__conclude(call->site, call->result, thread->last_handle, &m, &nothing, registers);
+	if (!port)
+		return false;
+	if (FAR_UNLIKELY(!port->task || *far__port_task(port, port->lane.queue.position))) {
+		far__port_leave(port);
+		return false;
 	}
-	far__port_leave(port);
+	pack_small(call, registers, &m);
+	call->port = port;
+	call->ring = &port->lane.queue;
+	call->deadline = FAR_FOREVER;
+	schedule(call, registers, &nothing, &m);
 	return true;
 }
 
@@ -859,11 +886,18 @@ static int make(struct far__call *call, struct far_registers *registers, const u
 	return schedule(call, registers, &holds, &m);
 }
 
+static bool make_quickly(struct far__call *call, struct far_registers *registers)
+{
+	if (call->begun)
+		return false;
+	return call->op == FAR__OP_SCHEDULE ? schedule_quickly(call, registers)
+					    : call->op == FAR__OP_INVOKE && invoke_quickly(call, registers);
+}
+
 int far__dispatch(struct far__call *call, struct far_registers *registers, const uint64_t *stack)
 {
-	if (call->op == FAR__OP_INVOKE && !call->begun && invoke_quickly(call, registers))
-		return call->jump ? FAR_JUMP : 0;
-	int x87 = call->op == FAR__OP_WAIT ? far__task_collect(call, registers) : make(call, registers, stack);
+	int x87 = call->op == FAR__OP_WAIT ? far__task_collect(call, registers)
+					   : make_quickly(call, registers) ? 0 : make(call, registers, stack);
 
-	return call->jump ? FAR_JUMP : x87;
+	return FAR_UNLIKELY(call->jump != NULL) ? FAR_JUMP : x87;
 }

@@ -61,15 +61,4 @@ struct far__call;
 enum { FAR_JUMP = 3 };
 int far__dispatch(struct far__call *call, struct far_registers *registers, const uint64_t *stack);
 
-/* Fetch a cache line to write to it. */
-static inline void far_own(const void *p)
-{
-	__asm__ volatile("prefetchw %0" : : "m"(*(const char *)p));
-}
-
-static inline void far_relax(void)
-{
-	__builtin_ia32_pause();
-}
-
 #endif

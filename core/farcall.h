@@ -106,7 +106,7 @@ struct far_options {
 	const char *name;		/* seen in errors, top and ps; copied, 15 bytes are kept */
 	void (*setup)(void *arg);	/* run in the new slave before its calls */
 	void *setup_arg;		/* follows the rules for pointer arguments, below */
-	unsigned queue;			/* calls a thread may have waiting: 1 to 4096, default 128;
+	unsigned queue;			/* calls a thread may have waiting: 1 to 4096, default 256;
 					   rounded up to a power of two */
 	enum far_when_full when_full;
 	int close_ms;			/* far_slave_close() waits so long for a hung slave; default: no limit */

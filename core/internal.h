@@ -32,6 +32,7 @@
 #include "spin.h"
 
 #define FAR_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define FAR_LIKELY(x) __builtin_expect(!!(x), 1)
 #define FAR_FOREVER UINT64_MAX
 
 /* ------------------------------------------------------- shared: family */
@@ -198,27 +199,6 @@ static inline bool far__is_proxy(const void *p)
 	return (uintptr_t)p - far__proxies.begin < far__proxies.size;
 }
 
-/* ------------------------------------------------------ along a ring */
-
-enum { FAR_LOOK_AHEAD = 16 };
-
-/*
- * Who goes along a ring, at @position now, has the next slots fetched meanwhile,
- * to write to them too: but only those that the other side has handed over, or it
- * would lose lines that it is about to write. One look at a farther slot, which
- * is in @state if it is, tells for all before it. A hint: they may not be.
- */
-static inline void far__ring_fetch(struct far__ring *ring, uint32_t position, uint32_t state)
-{
-	enum { EVERY = 8, NEAR = 4 };
-	uint32_t ahead = position + FAR_LOOK_AHEAD;
-
-	if (position % EVERY == 0 && (uint32_t)shm_load64(&far__ring_slot(ring, ahead)->head) == state)
-		ring->handed_over = ahead;
-	if ((int32_t)(ring->handed_over - position) > NEAR)
-		far_own(far__ring_slot(ring, position + NEAR));
-}
-
 /* --------------------------------------------------- this process's own */
 
 enum far__kind { FAR_THREAD, FAR_PROCESS, FAR_HERE, FAR_MYSELF };
@@ -238,14 +218,18 @@ struct far__port {
 	_Atomic bool shared;		/* several threads use it, holding slave->shared */
 	bool open;			/* the lane is made */
 	bool call_bodies, queue_bodies;	/* these are committed */
-	bool wrapped;			/* all slots of the queue have been used once */
 	bool queued;			/* calls in the queue may be unanswered, or that in the call slot is abandoned */
 	bool abandoned;			/* that in the call slot is not waited for any more */
 	bool timed;			/* the slave has a .deadline_ms */
 	struct far__spin spin;
 	struct far__holds *left;	/* what an abandoned call holds, or NULL */
-	uintptr_t *task;		/* per slot of the queue: the task whose reply it may hold, or 0 */
+	uintptr_t *task;		/* per slot of the queue: the task whose reply it may hold; 0: the slot is free */
 };
+
+static inline uintptr_t *far__port_task(const struct far__port *port, uint32_t position)
+{
+	return &port->task[position & port->lane.queue.mask];
+}
 
 enum far__visited { FAR_UNVISITED, FAR_VISITOR_COMES, FAR_VISITED };
 
@@ -577,9 +561,9 @@ static inline bool far__port_await(struct far__port *port, const struct far__rin
 	if (far__ring_is_answered(ring, position))
 		return true;
 	if (ring == &port->lane.queue)
-		shm_set(&port->lane.head->hurry, position);
+		far__lane_hurry(&port->lane);
 	for (int i = 0; i < GLANCES; i++) {
-		far_relax();
+		shm_relax();
 		if (far__ring_is_answered(ring, position))
 			return true;
 	}

@@ -120,7 +120,7 @@ static void open_lane(struct far__slave *slave, struct far__port *port, unsigned
 	port->number = (uint8_t)number;
 	port->shared = number == FAR_PORT_SHARED || slave->kind == FAR_MYSELF;
 	port->call_bodies = port->queue_bodies = false;
-	port->wrapped = port->queued = port->abandoned = false;
+	port->queued = port->abandoned = false;
 	port->timed = slave->deadline_ms;
 	port->spin = (struct far__spin){ 0 };
 	port->visited = FAR_UNVISITED;
@@ -353,7 +353,7 @@ static bool spin(struct far__spinning *spinning, const struct far__ring *ring, u
 		for (int i = 0; i < 32; i++) {
 			if (far__ring_is_answered(ring, position))
 				return true;
-			far_relax();
+			shm_relax();
 		}
 	} while (far__spin_more(spinning));
 	return false;

@@ -341,13 +341,12 @@ static inline bool has_work_in(const struct far__ring *ring)
 	return far__ring_is_asked(ring, ring->position);
 }
 
-static unsigned serve_queue(struct far__server *server, struct far__lane *lane)
+static unsigned serve_queue(struct far__server *server, struct far__lane *lane, bool patient)
 {
 	struct far__ring *queue = &lane->queue;
 	unsigned served = 0;
 
-	while (served < BATCH && far__lane_has_queued(lane)) {
-		far__ring_fetch(queue, queue->position, far__asked(queue->position + FAR_LOOK_AHEAD));
+	while (served < BATCH && far__lane_has_queued(lane, patient)) {
 		serve_call(server, lane, queue);
 		served++;
 	}
@@ -372,9 +371,7 @@ static unsigned serve_lanes(struct far__server *server, bool patient)
 			served++;
 		}
 		if (ready >> 32 & 1u << number) {
-			if (!patient)
-				lane->left = 0;
-			served += serve_queue(server, lane);
+			served += serve_queue(server, lane, patient);
 			server->patient |= lane->left != 0;
 		}
 	}
@@ -427,7 +424,7 @@ unsigned far__server_wait(struct far__server *server, uint64_t deadline)
 	 * Not at once: to look while the caller writes takes the line from it.
 	 */
 	for (int i = 0; i < GLANCES; i += !server->patient) {
-		far_relax();
+		shm_relax();
 		served = serve_lanes(server, true);
 		if (served)
 			return served;
@@ -439,7 +436,7 @@ unsigned far__server_wait(struct far__server *server, uint64_t deadline)
 				far__spin_end(&server->spin, &spinning, false);
 				return far__server_step(server);
 			}
-			far_relax();
+			shm_relax();
 		}
 	} while (!shm_load(&server->segment->stop) && far__spin_more(&spinning));
 	far__park_sleep(&server->segment->slave, should_wake, server, deadline);

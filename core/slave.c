@@ -8,7 +8,7 @@
 
 #include "internal.h"
 
-enum { QUEUE_DEFAULT = 128 };
+enum { QUEUE_DEFAULT = 256 };
 
 static _Atomic(struct far__slave *) slaves[FAR_SLAVES_MAX];
 static _Atomic unsigned highest;	/* number with a record */

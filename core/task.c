@@ -174,37 +174,38 @@ static void drop(struct task *t, uint64_t generation)
 	keep_record(t);
 }
 
-/* A record for the call. It takes over what the call holds. */
-static struct task *new_task(const struct far__call *call, struct far__holds *holds)
+/* The record takes over what the call holds: false if there is no memory to. */
+static bool take_over(struct task *t, const struct far__holds *holds)
 {
-	struct far__buffer *buffers = NULL;
+	t->holds = *holds;
+	t->holds.buffers = NULL;
+	if (!holds->nbuffers)
+		return true;
+	t->holds.buffers = malloc(holds->nbuffers * sizeof *holds->buffers);
+	if (t->holds.buffers)
+		memcpy(t->holds.buffers, holds->buffers, holds->nbuffers * sizeof *holds->buffers);
+	return t->holds.buffers;
+}
+
+/* A record for the call, with what it holds. NULL and far_error(). */
+static struct task *new_task(const struct far__call *call, const struct far__holds *holds)
+{
 	struct task *t = take_record();
 
-	if (t && holds->nbuffers) {
-		buffers = malloc(holds->nbuffers * sizeof *buffers);
-		if (buffers)
-			memcpy(buffers, holds->buffers, holds->nbuffers * sizeof *buffers);
+	if (FAR_LIKELY(t != NULL)) {
+		t->site = call->site;
+		t->result = call->result;
+		t->quiet = false;
+		t->holding = holds->nbuffers || holds->arguments || holds->result;
+		atomic_store_explicit(&t->deadline, FAR_FOREVER, memory_order_relaxed);
+		atomic_store_explicit(&t->handle, (uintptr_t)call->slave, memory_order_relaxed);
+		if (FAR_LIKELY(!t->holding) || take_over(t, holds))
+			return t;
+		t->holding = false;
+		keep_record(t);
 	}
-	if (!t || (holds->nbuffers && !buffers)) {
-		if (t) {
-			t->next_free = kept;
-			kept = t->index + 1;
-			nkept++;
-		}
-		far__fail(FAR_ENOMEM, ENOMEM, call->site->function, call->site, "no memory for a task");
-		return NULL;
-	}
-	t->site = call->site;
-	t->result = call->result;
-	t->holding = holds->nbuffers || holds->arguments || holds->result;
-	if (FAR_UNLIKELY(t->holding)) {
-		t->holds = *holds;
-		t->holds.buffers = buffers;
-	}
-	t->quiet = false;
-	atomic_store_explicit(&t->deadline, FAR_FOREVER, memory_order_relaxed);
-	atomic_store_explicit(&t->handle, (uintptr_t)call->slave, memory_order_relaxed);
-	return t;
+	far__fail(FAR_ENOMEM, ENOMEM, call->site->function, call->site, "no memory for a task");
+	return NULL;
 }
 
 static void set_running(struct task *t)
@@ -356,7 +357,7 @@ void far__task_move(uintptr_t handle, struct far__port *port, uint32_t position)
 	uint64_t word = atomic_load_explicit(&t->word, memory_order_relaxed);
 	enum phase phase = word & 0xff;
 
-	far__ring_fetch(&port->lane.queue, position, far__answered(position + FAR_LOOK_AHEAD));
+	far__lane_expect(&port->lane, position);
 	if (word >> 8 == generation && (phase == RUNNING || phase == FORGOTTEN))
 		move(t, generation, phase, port, position);
 	far__port_unclaim(port);
@@ -515,8 +516,9 @@ static int collect_mine(const struct waiting *w, struct far_registers *registers
 	uint64_t word = atomic_load_explicit(&t->word, memory_order_relaxed);
 	uint32_t position = atomic_load_explicit(&t->position, memory_order_relaxed);
 
+	if (word == word_of(w->generation, RUNNING))
+		far__lane_expect(&port->lane, position);
 	if (word == word_of(w->generation, RUNNING) && far__ring_is_answered(queue, position)) {
-		far__ring_fetch(queue, position, far__answered(position + FAR_LOOK_AHEAD));
 		far__port_reply(port, queue, position, far__is_small(t->site, t->result), &reply);
 	} else if (word == word_of(w->generation, MOVED)) {
 		reply = t->reply;
@@ -525,6 +527,8 @@ static int collect_mine(const struct waiting *w, struct far_registers *registers
 		return -1;
 	}
 	end_generation(t, w->generation);
+	if (word == word_of(w->generation, RUNNING))
+		*far__port_task(port, position) = 0;
 	far__port_unclaim(port);
 	int x87 = conclude(t, &reply, registers);
 

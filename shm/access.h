@@ -22,6 +22,24 @@
 #error "shared words need lock-free atomics"
 #endif
 
+/* Have a cache line fetched to be written to: a hint. */
+static inline void shm_own(const void *p)
+{
+#ifdef __x86_64__
+	__asm__ volatile("prefetchw %0" : : "m"(*(const char *)p));	/* gcc emits it only if it is told that there is one */
+#else
+	__builtin_prefetch(p, 1);
+#endif
+}
+
+/* Between two looks at a word that another processor is to change. */
+static inline void shm_relax(void)
+{
+#ifdef __x86_64__
+	__builtin_ia32_pause();
+#endif
+}
+
 static inline uint32_t shm_load(const uint32_t *p)
 {
 	far__touch();

@@ -78,3 +78,62 @@ bool far__ring_take_out(const struct far__ring *ring, uint32_t position)
 	far__park_barrier();		/* partner: far__ring_take() */
 	return !far__ring_has_taken(ring, position);
 }
+
+/*
+ * With less than a crowd the slave waits for one, unless the producer hurries: the
+ * longer, the more often it found a call where it looked. A producer that makes one
+ * call at a time is not made to wait.
+ */
+bool far__lane_look(struct far__lane *lane)
+{
+	enum { LEAST = 16, MOST = 256, EVERY = 8 };	/* looks */
+	struct far__ring *queue = &lane->queue;
+	uint32_t position = queue->position, asked = far__asked(position);
+	uint32_t hurry = shm_load(&lane->head->hurry);
+
+	if ((int32_t)(hurry - position) >= 0) {
+		far__ring_begin_crowd(queue, position, hurry + 1 - position);
+		lane->dense = false;
+		lane->left = 0;
+		return true;
+	}
+	if (lane->left) {
+		lane->left--;
+		if (lane->left % EVERY == 0 && far__ring_is_crowd(queue, position, asked, FAR_CROWD))
+			lane->left = 0;
+		return !lane->left;
+	}
+	if (!far__ring_is_asked(queue, position)) {
+		if (lane->dense)
+			lane->patience /= 2;
+		lane->dense = false;
+		return false;
+	}
+	if (!lane->dense) {
+		lane->dense = true;
+		return true;
+	}
+	if (far__ring_is_crowd(queue, position, asked, FAR_CROWD))
+		return true;
+	if (lane->patience < MOST)
+		lane->patience += lane->patience + LEAST;
+	lane->left = lane->patience;
+	return false;
+}
+
+void far__lane_await_crowd(struct far__lane *lane, uint32_t position)
+{
+	enum { LOOKS = 64, FEW = 4 };
+	struct far__ring *queue = &lane->queue;
+	uint32_t asked = queue->position - position, n = asked / 2 < FAR_CROWD ? asked / 2 : FAR_CROWD;
+
+	if (n < FEW || (int32_t)(queue->no_crowd_until - position) > 0)
+		return;
+	far__lane_hurry(lane);
+	for (unsigned i = 0; i < LOOKS; i++) {
+		if (far__ring_is_crowd(queue, position, far__answered(position), n))
+			return;
+		shm_relax();
+	}
+	queue->no_crowd_until = position + FAR_CROWD;
+}

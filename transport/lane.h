@@ -83,7 +83,7 @@ _Static_assert(FAR_BODIES_AT + FAR_QUEUE_MAX * sizeof(struct far__body) == FAR_L
 struct far__lane_head {
 	struct far__park producer;	/* where threads that wait for replies sleep */
 	uint32_t mask;			/* the queue's slots - 1; set before its bit in ready */
-	uint32_t hurry;			/* the last position in the queue that its producer waited for: a hint */
+	uint32_t hurry;			/* the last position in the queue when its producer last waited: a hint */
 	uint32_t interrupt[FAR_RINGS];	/* the state of the call, in each ring, whose function shall give up */
 	uint32_t unused[9];
 };
@@ -138,7 +138,8 @@ struct far__ring {
 	uint32_t mask;
 	uint32_t position;	/* the producer's next to fill, or the slave's next to take */
 	uint32_t *taken, *interrupt;	/* the ring's, in the segment */
-	uint32_t handed_over;	/* those before this one were, when one was looked at: see far__ring_fetch() */
+	uint32_t crowd_end;	/* the slots before this one are handed over: see far__ring_is_crowd() */
+	uint32_t no_crowd_until;	/* for these the producer does not wait for one */
 };
 
 /* One side's view of a lane. */
@@ -146,11 +147,10 @@ struct far__lane {
 	struct far__segment *segment;
 	struct far__lane_head *head;
 	struct far__ring call, queue;
-	/* The slave's patience with the queue, in looks: see far__lane_has_queued(). */
-	uint32_t found;		/* calls since it last took all there was */
-	uint32_t patience;	/* how many looks to leave out then */
+	/* The slave's: see far__lane_look(). */
+	uint32_t patience;	/* for how many looks to wait for a crowd */
 	uint32_t left;		/* of them, now */
-	uint32_t hurried;	/* what head->hurry was */
+	bool dense;		/* when it looked before there was a call */
 };
 
 static inline uint32_t far__asked(uint32_t position)
@@ -190,37 +190,71 @@ static inline bool far__ring_is_answered(const struct far__ring *ring, uint32_t 
 }
 
 /*
- * The slave's: is the queue's next call there? A slave that is about as fast as its
- * caller would look at each slot while it is being written, and both would wait for
- * every cache line. So when it has taken all there was, it does not look again at
- * once: the longer, the more calls it found the last time, unless the caller says
- * that it waits. A caller that makes one call at a time is not made to wait.
+ * Crowds. Who goes along a ring right behind the other side looks at each slot while
+ * that is being written, and both wait for every cache line. So in a stream of calls
+ * each side waits until many slots are handed over, which one look at the last tells.
+ * A hint: calls may be answered in any order.
  */
-static inline bool far__lane_has_queued(struct far__lane *lane)
-{
-	enum { LEAST = 4, PER_CALL = 3, MOST = 256 };	/* looks that are left out */
+enum { FAR_CROWD = 64, FAR_CROWD_FETCHED = 8 };
 
-	if (lane->left) {
-		lane->left--;
-		if (shm_peek(&lane->head->hurry) != lane->hurried) {
-			lane->left = 0;
-			lane->patience /= 4;
-		}
+/* The @n slots from @position on are handed over: have the first ones fetched, to be written to. */
+static inline void far__ring_begin_crowd(struct far__ring *ring, uint32_t position, uint32_t n)
+{
+	ring->crowd_end = position + n;
+	for (uint32_t i = 0; i < FAR_CROWD_FETCHED && i < n; i++)
+		shm_own(far__ring_slot(ring, position + i));
+}
+
+/*
+ * Whether @n slots are handed over: the first, at @position, is in @state then. Behind a
+ * full crowd there are a few more, for the processor to fetch unasked as it goes along.
+ */
+static inline bool far__ring_is_crowd(struct far__ring *ring, uint32_t position, uint32_t state, uint32_t n)
+{
+	uint32_t last = n - 1 + (n < FAR_CROWD ? 0 : FAR_CROWD / 4);
+
+	if ((uint32_t)shm_load64(&far__ring_slot(ring, position + last)->head) != state + 2 * last)
 		return false;
-	}
-	if (far__ring_is_asked(&lane->queue, lane->queue.position)) {
-		lane->found++;
-		return true;
-	}
-	if (lane->found) {
-		if (lane->found * PER_CALL < lane->patience)
-			lane->patience /= 2;
-		else if (lane->patience < MOST)
-			lane->patience += lane->patience + LEAST;
-		lane->left = lane->patience;
-		lane->hurried = shm_peek(&lane->head->hurry);
-		lane->found = 0;
-	}
+	far__ring_begin_crowd(ring, position, n);
+	return true;
+}
+
+/* Whether the slot at @position is in a crowd. Fetches some to come, and looks for the next crowd in time. */
+static inline bool far__ring_in_crowd(struct far__ring *ring, uint32_t position, uint32_t state)
+{
+	int32_t left = (int32_t)(ring->crowd_end - position);
+
+	if (left > FAR_CROWD_FETCHED)
+		shm_own(far__ring_slot(ring, position + FAR_CROWD_FETCHED));
+	else if (left == FAR_CROWD_FETCHED)
+		far__ring_is_crowd(ring, position + FAR_CROWD_FETCHED, state + 2 * FAR_CROWD_FETCHED, FAR_CROWD);
+	return left > 0;
+}
+
+/* The producer's: wait a little until the slot at @position, whose reply it wants, is in a crowd. */
+void far__lane_await_crowd(struct far__lane *lane, uint32_t position);
+
+static inline void far__lane_expect(struct far__lane *lane, uint32_t position)
+{
+	if (!far__ring_in_crowd(&lane->queue, position, far__answered(position)))
+		far__lane_await_crowd(lane, position);
+}
+
+/* The producer's: the slave shall not wait for more calls in the queue than there are. */
+static inline void far__lane_hurry(const struct far__lane *lane)
+{
+	shm_store(&lane->head->hurry, lane->queue.position - 1);
+}
+
+/* The slave's: is the queue's next call there, and no crowd to be waited for? */
+bool far__lane_look(struct far__lane *lane);
+
+static inline bool far__lane_has_queued(struct far__lane *lane, bool patient)
+{
+	uint32_t position = lane->queue.position;
+
+	if (far__ring_in_crowd(&lane->queue, position, far__asked(position)) || !patient || far__lane_look(lane))
+		return far__ring_is_asked(&lane->queue, position);
 	return false;
 }
 

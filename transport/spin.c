@@ -7,6 +7,7 @@
 
 enum {
 	WORTH = 100000,		/* ns: waits longer than this are slept through */
+	SHORT = 20000,		/* ns: where waits are short, a longer one is worth this: a sleep costs more */
 	LEAST = 1000,		/* ns: what is always tried, several cores given */
 	LONG = 1000000,		/* ns: longer waits count as this much */
 	PREEMPTED = 300000,	/* ns between two looks: something else ran on this core */
@@ -32,7 +33,7 @@ void far__spin_begin(const struct far__spin *spin, struct far__spinning *s)
 	if (alone || spin->rest)
 		s->limit = 0;
 	else if (typical <= WORTH)
-		s->limit = 2 * typical + LEAST;
+		s->limit = 2 * typical + SHORT;
 	else
 		s->limit = LEAST;
 }
