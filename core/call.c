@@ -79,6 +79,16 @@ static void fail_cancelled(const struct far__call *call)
 		  "the call that it was made in was cancelled");
 }
 
+static void fail_dead(const struct far__call *call, const struct far__slave *slave)
+{
+	struct far__message reply;
+	struct far_error error;
+
+	far__reply_of_dead(slave, false, &reply);
+	far__explain(&error, call->site, (uintptr_t)call->slave, &reply);
+	far__fail_with(&error);
+}
+
 /* Make the queue's next slot ours: wait until its last call is answered. */
 static bool free_slot(const struct far__call *call, struct far__port *port)
 {
@@ -99,8 +109,8 @@ static bool free_slot(const struct far__call *call, struct far__port *port)
 		}
 		if (!far__port_await(port, queue, before, call->deadline, NULL, NULL)) {
 			if (far__is_dead(port->slave->number))
-				return true;	/* and so will this call be */
-			if (far_interrupted())
+				fail_dead(call, port->slave);
+			else if (far_interrupted())
 				fail_cancelled(call);
 			else
 				far__fail_late(call->site, (uintptr_t)call->slave, false);

@@ -396,28 +396,28 @@ static uint32_t calls_taken(unsigned number)
 	return sum;
 }
 
-/* Answer calls from @first on, up to @end, that are not. */
-static void fail_calls(const struct far__lane *lane, const struct far__ring *ring, uint32_t first, uint32_t end,
-		       const struct far__message *death)
+/* Answer a call, if it has been asked and is not answered: whether it was so. */
+static bool fail_call(const struct far__lane *lane, const struct far__ring *ring, uint32_t position,
+		      const struct far__message *death)
 {
-	for (uint32_t p = first; p != end; p++)
-		if (far__ring_is_asked(ring, p))
-			far__lane_answer(lane, ring, p, death);
+	bool waits = far__ring_is_asked(ring, position);
+
+	if (waits)
+		far__lane_answer(lane, ring, position, death);
+	return waits;
 }
 
-/* The next incarnation begins behind the calls that have been answered for it. */
-static void skip_answered(const struct far__lane *lane)
+/*
+ * The calls of a ring that wait, too. Their caller may be asking more: those behind the
+ * first that is not there yet are left to the next incarnation, which begins with it.
+ */
+static void fail_waiting(const struct far__lane *lane, const struct far__ring *ring, const struct far__message *death)
 {
-	const struct far__ring *ring[] = { &lane->call, &lane->queue };
+	uint32_t position = ring->position;
 
-	for (int i = 0; i < 2; i++) {
-		uint32_t position = ring[i]->position;
-
-		while (ring[i]->slots && far__ring_is_answered(ring[i], position))
-			position++;
-		if (ring[i]->slots)
-			shm_set(ring[i]->taken, position);
-	}
+	while (fail_call(lane, ring, position, death))
+		position++;
+	shm_set(ring->taken, position);
 }
 
 /* The calls that a dead incarnation was running fail, and with @all those that wait, too. */
@@ -434,14 +434,13 @@ static void fail_running(unsigned number, uint32_t status, bool all)
 		const struct far__ring *ring[] = { &lane.call, &lane.queue };
 
 		for (int k = 0; k < FAR_RINGS && ring[k]->slots; k++) {
-			uint32_t taken = ring[k]->position, size = ring[k]->mask + 1;
+			uint32_t taken = ring[k]->position;
 
-			fail_calls(&lane, ring[k], taken - size, taken, &begun);
+			for (uint32_t p = taken - (ring[k]->mask + 1); p != taken; p++)
+				fail_call(&lane, ring[k], p, &begun);
 			if (all)
-				fail_calls(&lane, ring[k], taken, taken + size, &waiting);
+				fail_waiting(&lane, ring[k], &waiting);
 		}
-		if (all)
-			skip_answered(&lane);
 		/* Its last answer may have disarmed this, and woken nobody. */
 		far__park_wake_for_dead(&lane.head->producer);
 	}

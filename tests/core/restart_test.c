@@ -114,6 +114,41 @@ TEST(what_ran_and_what_waited_fails_in_a_restart)
 	CHECK_EQ(far_slave_close(s), 0);
 }
 
+static bool enough;
+
+static void *schedule_on(void *slave)
+{
+	enum { AT_ONCE = 200 };
+	far_task(int) task[AT_ONCE];
+
+	while (!__atomic_load_n(&enough, __ATOMIC_SEQ_CST)) {
+		for (int i = 0; i < AT_ONCE; i++)
+			task[i] = far_schedule(slave, add, i, 1);
+		for (int i = 0; i < AT_ONCE; i++)
+			if (far_wait(task[i]) != i + 1 && !died())
+				return slave;	/* wrong */
+	}
+	return NULL;
+}
+
+TEST(calls_go_on_while_their_slave_is_restarted)
+{
+	struct far_slave *s = far_slave_process();
+	void *wrong;
+	pthread_t caller;
+
+	CHECK(pthread_create(&caller, NULL, schedule_on, s) == 0);
+	for (int i = 0; i < 300; i++) {
+		CHECK_EQ(far_slave_restart(s), 0);
+		usleep((unsigned)(i % 7) * 100);
+	}
+	__atomic_store_n(&enough, true, __ATOMIC_SEQ_CST);
+	CHECK(pthread_join(caller, &wrong) == 0);
+	CHECK(!wrong);
+	CHECK_EQ(far_invoke(s, add, 1, 2), 3);
+	far_slave_close(s);
+}
+
 TEST(a_thread_cannot_be_restarted)
 {
 	struct far_slave *t = far_slave_thread();
