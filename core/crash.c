@@ -369,6 +369,8 @@ static void handle(int signal, siginfo_t *info, void *context)
 	far__point("crash.facts");
 	bool alone = is_alone();
 
+	if (alone)
+		far__member_crashes(me.number);
 	write_record(info, context);
 	far__point("crash.record");
 	if (alone) {

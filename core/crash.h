@@ -5,9 +5,10 @@
  *	segment->crash	struct far__facts, in the segment's head, whose page there always is
  *	+64 KiB		struct far__record and what follows it, if there is memory for it
  *
- * The slave writes the facts, says so (FAR_CRASH_FACTS), writes the record, says
- * so (FAR_CRASH_WHOLE), has its member's state changed to FAR_CRASHED, and dies.
- * A death on the way leaves as much as has been said.
+ * The slave writes the facts, says so (FAR_CRASH_FACTS), wakes those who wait for it,
+ * which may take as long as the rest, writes the record, says so (FAR_CRASH_WHOLE), has
+ * its member's state changed to FAR_CRASHED, and dies. A death on the way leaves as
+ * much as has been said.
  *
  * Trust. The slave is out of its mind: whoever reads this copies it first, and
  * then believes nothing of the copy.
@@ -70,6 +71,15 @@ enum far__map { FAR_MAP_CODE = 'x', FAR_MAP_ADDRESS = 'a' };
 #define FAR_CRASH_OUTER		(8ul << 10)	/* and of its other end */
 #define FAR_CRASH_TEXT		1024ul
 _Static_assert(FAR_CRASH_AT + FAR_CRASH_SIZE <= FAR_LANE_STRIDE, "before the first queue");
+
+/* Whether the process @pid has begun to crash: it will say that it has in a moment, as a rule. */
+static inline bool far__crash_has_begun(const struct far__segment *segment, uint32_t pid)
+{
+	const struct far__facts *facts = (const struct far__facts *)segment->crash;
+
+	return shm_load64(&facts->stage) != FAR_CRASH_NONE && shm_peek64(&facts->how) == FAR_BY_SIGNAL &&
+	       shm_peek64(&facts->pid) == pid;
+}
 
 /* ------------------------------------------------- crash.c: in a slave process */
 

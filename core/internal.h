@@ -11,6 +11,7 @@
  *	port.c     a thread's way to a slave
  *	task.c     calls whose results come later
  *	zygote.c   the process that slave processes are forked from
+ *	will.c     how it hears early of their deaths, see will.h
  *	crash.c    in a slave process that crashes: what it writes down, see crash.h
  *	report.c   in its owner: that, copied and put into words
  *	trace.c    far_error_print(): the stack of a slave that crashed
@@ -126,7 +127,13 @@ void far__member_give(unsigned number);
 /* It is dead: say so to all who wait for it. */
 void far__member_dead(unsigned number, uint32_t status);
 
-/* The same, said by itself from a signal handler: it will be dead at once. */
+/* By itself from a signal handler: it will be. Have those who wait for it awake by then. */
+void far__member_crashes(unsigned number);
+
+/* The zygote knows that it dies, and how. */
+void far__member_dying(unsigned number, uint32_t status);
+
+/* Said by itself from a signal handler: it will be dead at once. */
 void far__member_crashed(unsigned number);
 
 /* In a member's .status, beside what wait() gives: the process had executed another program. */
@@ -638,6 +645,9 @@ void far__task_move(uintptr_t task, struct far__port *port, uint32_t position);
 uintptr_t far__task_thread(const struct far__call *call, const struct far_registers *registers, const uint64_t *stack);
 
 /* -------------------------------------------------------------- zygote.c */
+
+/* What /proc/PID/stat says behind the name: false if there is no such process. */
+bool far__process_stat(pid_t pid, char *text, size_t size);
 
 /* Start it: 0 or -errno. Does not return in a slave process. */
 int far__zygote_start(void);

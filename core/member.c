@@ -86,12 +86,32 @@ void far__member_dead(unsigned number, uint32_t status)
 	wake_all(number, far__park_wake_for_dead);
 }
 
-void far__member_crashed(unsigned number)
+void far__member_crashes(unsigned number)
+{
+	if (!shm_load(&far__member(number)->respawn))
+		wake_all(number, wake_armed);
+}
+
+/* One that will be replaced is not dead: who waits for it goes on waiting. */
+static bool ends(struct far__member *m)
+{
+	return !shm_load(&m->respawn) && shm_cas(&m->state, FAR_ALIVE, FAR_CRASHED);
+}
+
+void far__member_dying(unsigned number, uint32_t status)
 {
 	struct far__member *m = far__member(number);
 
-	/* One that will be replaced is not dead: who waits for it goes on waiting. */
-	if (shm_load(&m->respawn) || !shm_cas(&m->state, FAR_ALIVE, FAR_CRASHED))
+	if (shm_load(&m->state) != FAR_ALIVE)
+		return;
+	shm_set(&m->status, status);
+	if (ends(m))
+		wake_all(number, far__park_wake_for_dead);
+}
+
+void far__member_crashed(unsigned number)
+{
+	if (!ends(far__member(number)))
 		return;
 	far__point("member.crashed");
 	wake_all(number, wake_armed);

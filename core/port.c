@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "crash.h"
 #include "internal.h"
 #include "sys.h"
 
@@ -315,12 +316,24 @@ struct awaited {
 	void *arg;
 };
 
+/* A slave that has begun to crash has woken us early: it is dead in a moment, too short to sleep again. */
+static bool dies_now(const struct far__slave *slave)
+{
+	enum { MOMENT = 2000000 };	/* ns */
+	const struct far__member *m = far__member(slave->number);
+
+	if (slave->kind == FAR_PROCESS && !shm_load(&m->respawn) && far__crash_has_begun(slave->segment, shm_load(&m->pid)))
+		for (uint64_t start = far__now(); !far__is_dead(slave->number) && far__now() - start < MOMENT;)
+			sched_yield();
+	return far__is_dead(slave->number);
+}
+
 static bool settled(void *arg)
 {
 	const struct awaited *a = arg;
 
-	return far__ring_is_answered(a->ring, a->position) || far__is_dead(a->port->slave->number) || far_interrupted() ||
-	       (a->also && a->also(a->arg));
+	return far__ring_is_answered(a->ring, a->position) || far_interrupted() || (a->also && a->also(a->arg)) ||
+	       dies_now(a->port->slave);
 }
 
 bool far__sleep_within_call(struct far__park *park, bool (*ready)(void *), void *arg, uint64_t deadline)

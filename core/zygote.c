@@ -9,6 +9,7 @@
  *	              is gone, or has executed another program; a child that it forks
  *	              closes its copy of that end
  *	a pidfd       of the master, for it may have made a child by clone(), unheard
+ *	an io_uring   a slave begins to end (will.h)
  *	a signalfd    SIGCHLD: a slave has ended; SIGIO: it has ended, or has executed
  *	              another program
  *
@@ -44,6 +45,7 @@
 #include "heap.h"
 #include "internal.h"
 #include "sys.h"
+#include "will.h"
 
 #define STACK_SIZE	(8ul << 20)
 #define GUARD_SIZE	(64ul << 10)
@@ -58,7 +60,7 @@ static int lifeline = -1;	/* in the master: our end of the socket */
 
 /* In the zygote. */
 static struct {
-	int master_socket, master_fd, signals;
+	int master_socket, master_fd, signals, wills;
 	pid_t self;
 	sigset_t mask;			/* the program's own, for the slaves */
 	struct sigaction child;		/* so is this, of SIGCHLD */
@@ -80,6 +82,13 @@ static struct {
 		uint64_t due;		/* when the next shall be started, or 0 */
 	} slave[FAR_SLAVES_MAX];
 } z __attribute__((aligned(4096)));
+
+static struct far__will *will_of(unsigned number)
+{
+	struct far__segment *segment = far__space_segment(number);
+
+	return (struct far__will *)segment->will;
+}
 
 /* --------------------------------------------------- in a slave process */
 
@@ -103,6 +112,7 @@ static void serve(void *arg)
 	unsigned number = (unsigned)(uintptr_t)arg % FAR_SLAVES_MAX;
 	bool again = (uintptr_t)arg >= FAR_SLAVES_MAX;
 
+	far__will_leave(will_of(number));
 	far__server_begin(&server, number, far__member_handle(number), true);
 	far__thread.server = &server;
 	far__my_server = &server;
@@ -166,6 +176,7 @@ static _Noreturn void become_slave(unsigned number, unsigned window, bool again)
 	SYS(close, z.master_fd);
 	SYS(close, z.signals);
 	SYS(close, z.oom_counter);
+	SYS(close, z.wills);
 	far__space_open(window);
 	far__my_window = window;
 	far__self = number;
@@ -266,6 +277,7 @@ static int start(unsigned number, bool again)
 		return -errno;
 	}
 	z.slave[number].pid = pid;
+	far__will_expect(will_of(number), number, pid);
 	if (number > z.highest)
 		z.highest = number;
 	shm_set(&m->pid, (uint32_t)pid);
@@ -528,18 +540,29 @@ static void read_text(const char *path, char *text, size_t size)
 	text[used] = 0;
 }
 
+bool far__process_stat(pid_t pid, char *text, size_t size)
+{
+	char path[32];
+
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	read_text(path, text, size);
+	char *end = strrchr(text, ')');	/* of its name */
+
+	if (!end || end[1] != ' ')
+		return false;
+	memmove(text, end + 2, strlen(end + 2) + 1);
+	return true;
+}
+
 /* Whether a process has executed a program since it was forked. Of a zombie the kernel knows it too. */
 static bool has_executed(pid_t pid)
 {
 	enum { NOT_EXECUTED = 0x40 };	/* PF_FORKNOEXEC among the flags */
-	char path[32], text[512];
+	char text[512];
 	unsigned flags = NOT_EXECUTED;
 
-	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	read_text(path, text, sizeof text);
-	char *end = strrchr(text, ')');	/* of its name */
-
-	return end && sscanf(end + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) == 1 && !(flags & NOT_EXECUTED);
+	return far__process_stat(pid, text, sizeof text) && sscanf(text, "%*c %*d %*d %*d %*d %*d %u", &flags) == 1 &&
+	       !(flags & NOT_EXECUTED);
 }
 
 /* Somebody may have executed a program. Look at all, but spend a small part of the time on it. */
@@ -642,6 +665,7 @@ static void bury(unsigned number, int status)
 	uint32_t owner = shm_load(&m->owner);
 
 	z.slave[number].pid = 0;
+	far__will_forget(will_of(number));
 	give_window(shm_load(&m->window));
 	shm_add(&family->ended, 1);
 	for (unsigned i = 0; i < FAR_STOCK_MAX; i++)
@@ -790,6 +814,19 @@ static void reap(void)
 	}
 }
 
+/* Some die: tell those who wait for them at once. What is left of them is seen to when they are dead. */
+static void read_wills(void)
+{
+	for (unsigned number; (number = far__will_next());) {
+		uint32_t owner = shm_load(&far__member(number)->owner);
+		pid_t pid = z.slave[number].pid;
+		int status = pid && owner != FAR_NOBODY && owner != FAR_DOOMED && !z.slave[number].restart ? far__will_read(pid) : 0;
+
+		if (status)
+			far__member_dying(number, (uint32_t)(status | killed_for_memory(number, status)));
+	}
+}
+
 static _Noreturn void end_family(void)
 {
 	for (unsigned n = 1; n <= z.highest; n++)
@@ -806,6 +843,7 @@ static _Noreturn void zygote_loop(void)
 		{ .fd = z.master_fd, .events = POLLIN },
 		{ .fd = bell, .events = POLLIN },
 		{ .fd = z.signals, .events = POLLIN },
+		{ .fd = z.wills, .events = POLLIN },
 	};
 	bool low = stock_is_low();
 
@@ -821,7 +859,7 @@ static _Noreturn void zygote_loop(void)
 			;
 		uint64_t left = watch && (!(low || z.look) || watch - now < PAUSE) ? watch - now : low || z.look ? PAUSE : FAR_FOREVER;
 		struct timespec pause = { (time_t)(left / 1000000000), (long)(left % 1000000000) };
-		long n = SYS(ppoll, p, 4, left == FAR_FOREVER ? NULL : &pause, NULL, 0);
+		long n = SYS(ppoll, p, sizeof p / sizeof *p, left == FAR_FOREVER ? NULL : &pause, NULL, 0);
 
 		if (n == 0 && low && left == PAUSE)
 			low = add_to_stock(shm_load(&family->spares));
@@ -835,6 +873,8 @@ static _Noreturn void zygote_loop(void)
 			restart_wanted();
 			low = stock_is_low();
 		}
+		if (p[4].revents)
+			read_wills();
 		if (p[3].revents) {
 			take_signals();
 			reap();
@@ -899,6 +939,7 @@ static _Noreturn void zygote(pid_t master, const sigset_t *mask)
 	if (z.signals < 0)
 		report(z.signals);
 	leave_a_will();
+	z.wills = far__will_begin();
 	far__now_the_zygote();
 	far__crash_handle();
 	report(0);

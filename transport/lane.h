@@ -58,6 +58,7 @@ enum {
 	FAR_SLOT_WORDS = 7,
 	FAR_BODY_WORDS = 56,
 	FAR_CRASH_WORDS = 16,
+	FAR_WILL_WORDS = 5,
 };
 
 enum { FAR_CALL, FAR_QUEUE, FAR_RINGS };	/* the rings of a lane */
@@ -118,6 +119,7 @@ struct far__segment {
 	uint64_t asleep;		/* the address of the park in which it sleeps within a call, or 0 */
 	uint64_t deadline;		/* of the calls that it runs, the earliest, or 0 */
 	uint64_t crash[FAR_CRASH_WORDS];	/* when it crashes */
+	uint64_t will[FAR_WILL_WORDS];	/* marked by the kernel when it dies: see core/will.h */
 
 	/* written by the owner, before it makes a lane */
 	_Alignas(64) uint64_t setup;	/* a function that each new incarnation calls first, or 0 */

@@ -29,6 +29,11 @@ static __thread struct {
 	int watching;			/* the descriptor under way, plus one */
 } mine;
 
+static struct {
+	struct io_uring ring;
+	bool usable;
+} ears;
+
 static int probed;			/* 0 not yet, 1 + what far__uring_probe() says, or -errno */
 
 static int setup(struct io_uring *ring)
@@ -143,6 +148,15 @@ static int finish(uint64_t deadline)
 	return result;
 }
 
+static void prepare_futex_wait(struct io_uring *ring, uint32_t *word, uint32_t value, uint64_t tag)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+
+	io_uring_prep_rw(OP_FUTEX_WAIT, sqe, FUTEX2_U32, word, 0, value);
+	sqe->addr3 = ~0u;	/* FUTEX_BITSET_MATCH_ANY */
+	io_uring_sqe_set_data64(sqe, tag);
+}
+
 int far__uring_sleep(uint32_t *word, uint32_t value, int fd, uint64_t deadline)
 {
 	int err = make_mine();
@@ -150,11 +164,7 @@ int far__uring_sleep(uint32_t *word, uint32_t value, int fd, uint64_t deadline)
 	if (err)
 		return err;
 	watch(fd);
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&mine.ring);
-
-	io_uring_prep_rw(OP_FUTEX_WAIT, sqe, FUTEX2_U32, word, 0, value);
-	sqe->addr3 = ~0u;	/* FUTEX_BITSET_MATCH_ANY */
-	io_uring_sqe_set_data64(sqe, TAG_SLEEP);
+	prepare_futex_wait(&mine.ring, word, value, TAG_SLEEP);
 	return finish(deadline);
 }
 
@@ -170,6 +180,35 @@ int far__uring_poll(int fd, int other, uint64_t deadline)
 	io_uring_prep_poll_add(sqe, fd, POLLIN);
 	io_uring_sqe_set_data64(sqe, TAG_SLEEP);
 	return finish(deadline);
+}
+
+int far__uring_ears(void)
+{
+	if (far__uring_probe() <= 0 || setup(&ears.ring))
+		return -1;
+	io_uring_ring_dontfork(&ears.ring);
+	ears.usable = true;
+	return ears.ring.ring_fd;
+}
+
+void far__uring_listen(uint32_t *word, uint32_t value, uint64_t id)
+{
+	if (!ears.usable)
+		return;
+	prepare_futex_wait(&ears.ring, word, value, id);
+	io_uring_submit(&ears.ring);
+}
+
+uint64_t far__uring_heard(void)
+{
+	struct io_uring_cqe *cqe;
+
+	if (!ears.usable || io_uring_peek_cqe(&ears.ring, &cqe))
+		return 0;
+	uint64_t id = cqe->user_data;
+
+	io_uring_cqe_seen(&ears.ring, cqe);
+	return id;
 }
 
 void far__uring_thread_end(void)

@@ -25,6 +25,19 @@ int far__uring_sleep(uint32_t *word, uint32_t value, int fd, uint64_t deadline);
 /* Sleep until @fd or @other (or -1) is readable: FAR_URING_WATCHED if @other is. */
 int far__uring_poll(int fd, int other, uint64_t deadline);
 
+/*
+ * Ears: one more io_uring, by which a process that waits in poll() hears of futexes,
+ * too. Makes it: the descriptor to be polled, or -1 if io_uring cannot wait for
+ * futexes here. A child made by fork() has nothing of it but the descriptor.
+ */
+int far__uring_ears(void);
+
+/* Hear, once, when @word is woken, or is no longer @value. @id is not 0. */
+void far__uring_listen(uint32_t *word, uint32_t value, uint64_t id);
+
+/* What has been heard: an id, or 0 if nothing has. */
+uint64_t far__uring_heard(void);
+
 void far__uring_thread_end(void);
 void far__uring_forked(void);
 
