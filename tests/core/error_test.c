@@ -1,5 +1,6 @@
 /* Errors: what far_error() tells, when it changes, and what is printed. */
 #include <pthread.h>
+#include <sys/utsname.h>
 
 #include "check.h"
 #include "internal.h"
@@ -408,6 +409,72 @@ static void *kill_later(void *pid)
 	nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
 	kill((pid_t)(intptr_t)pid, SIGKILL);
 	return NULL;
+}
+
+static void touch(size_t bytes)
+{
+	memset(malloc(bytes), 1, bytes);
+}
+
+/* Whether the zygote can hear of it: its io_uring must be able to wait for futexes, since Linux 6.7. */
+static bool wills_are_read(void)
+{
+	struct utsname system;
+	unsigned major = 0, minor = 0;
+
+	uname(&system);
+	sscanf(system.release, "%u.%u", &major, &minor);
+	return major * 100 + minor >= 607 && strstr(status_text(), "waiting: uring");
+}
+
+TEST(a_killed_slave_is_heard_of_before_its_memory_is_taken_apart)
+{
+	bool early = !wills_are_read();
+
+	/* Once in many times: this process may have to wait for a processor. */
+	for (int i = 0; i < 50 && !early; i++) {
+		struct far_slave *s = far_slave_process();
+		pid_t pid = far_slave_pid(s);
+		pthread_t thread;
+
+		far_invoke(s, touch, (size_t)256 << 20);
+		pthread_create(&thread, NULL, kill_later, (void *)(intptr_t)pid);
+		far_invoke(s, sleep_long);
+		early = kill(pid, 0) == 0;
+		CHECK_DIED();
+		CHECK_EQ(far_error()->signal, SIGKILL);
+		pthread_join(thread, NULL);
+		CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
+		CHECK(kill(pid, 0) < 0);
+	}
+	CHECK(early);
+}
+
+static int die_with_lock(pthread_mutex_t *kept, pthread_mutex_t *returned)
+{
+	pthread_mutex_lock(returned);
+	pthread_mutex_lock(kept);
+	pthread_mutex_unlock(returned);
+	return raise(SIGKILL);
+}
+
+/* The slave's own list of locks has its will in it. */
+TEST(robust_mutexes_of_a_dead_slave_are_told)
+{
+	struct far_slave *s = far_slave_process();
+	pthread_mutex_t *lock = far_calloc(2, sizeof *lock);
+	pthread_mutexattr_t robust;
+
+	pthread_mutexattr_init(&robust);
+	pthread_mutexattr_setrobust(&robust, PTHREAD_MUTEX_ROBUST);
+	pthread_mutexattr_setpshared(&robust, PTHREAD_PROCESS_SHARED);
+	for (int i = 0; i < 2; i++)
+		pthread_mutex_init(&lock[i], &robust);
+	far_invoke(s, die_with_lock, &lock[0], &lock[1]);
+	CHECK_DIED();
+	CHECK_EQ(pthread_mutex_lock(&lock[0]), EOWNERDEAD);
+	CHECK_EQ(pthread_mutex_lock(&lock[1]), 0);
+	CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
 }
 
 TEST(a_caller_that_waits_hears_of_the_death)
