@@ -186,7 +186,6 @@ int far__uring_ears(void)
 {
 	if (far__uring_probe() <= 0 || setup(&ears.ring))
 		return -1;
-	io_uring_ring_dontfork(&ears.ring);
 	ears.usable = true;
 	return ears.ring.ring_fd;
 }

@@ -28,7 +28,8 @@ int far__uring_poll(int fd, int other, uint64_t deadline);
 /*
  * Ears: one more io_uring, by which a process that waits in poll() hears of futexes,
  * too. Makes it: the descriptor to be polled, or -1 if io_uring cannot wait for
- * futexes here. A child made by fork() has nothing of it but the descriptor.
+ * futexes here. A child made by fork() has it mapped as well, and shall not use it:
+ * without that its memory could lie there, where all slaves' could.
  */
 int far__uring_ears(void);
 
