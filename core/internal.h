@@ -176,7 +176,8 @@ void far__look_at(struct far__call *call, void *value, int argument, int use, si
 /*
  * A call with a step behind it: what the message calls a function is, with its
  * highest bit set, one of these in the far heap. When the function has returned,
- * @size bytes are copied, in the slave: what a proxy shows of its object.
+ * @size bytes are copied, in the slave, if they have changed: what a proxy shows of
+ * its object.
  */
 struct far__mirror {
 	const void *function;

@@ -71,7 +71,8 @@ static int replay(struct far_frame *frame)
 		frame->function = mirror->function;
 		int cut_short = far__replay(frame);
 
-		if (!cut_short)
+		/* What has not changed is in the caller's cache still: to write it again would take the line away. */
+		if (!cut_short && memcmp(mirror->to, mirror->from, mirror->size) != 0)
 			memcpy(mirror->to, mirror->from, mirror->size);
 		return cut_short;
 	}
