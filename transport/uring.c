@@ -148,10 +148,8 @@ static int finish(uint64_t deadline)
 	return result;
 }
 
-static void prepare_futex_wait(struct io_uring *ring, uint32_t *word, uint32_t value, uint64_t tag)
+static void prepare_futex_wait(struct io_uring_sqe *sqe, uint32_t *word, uint32_t value, uint64_t tag)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
-
 	io_uring_prep_rw(OP_FUTEX_WAIT, sqe, FUTEX2_U32, word, 0, value);
 	sqe->addr3 = ~0u;	/* FUTEX_BITSET_MATCH_ANY */
 	io_uring_sqe_set_data64(sqe, tag);
@@ -164,7 +162,7 @@ int far__uring_sleep(uint32_t *word, uint32_t value, int fd, uint64_t deadline)
 	if (err)
 		return err;
 	watch(fd);
-	prepare_futex_wait(&mine.ring, word, value, TAG_SLEEP);
+	prepare_futex_wait(io_uring_get_sqe(&mine.ring), word, value, TAG_SLEEP);
 	return finish(deadline);
 }
 
@@ -192,10 +190,13 @@ int far__uring_ears(void)
 
 void far__uring_listen(uint32_t *word, uint32_t value, uint64_t id)
 {
-	if (!ears.usable)
-		return;
-	prepare_futex_wait(&ears.ring, word, value, id);
-	io_uring_submit(&ears.ring);
+	/* While the kernel has no memory for them, requests stay in the ring. */
+	struct io_uring_sqe *sqe = ears.usable ? io_uring_get_sqe(&ears.ring) : NULL;
+
+	if (sqe)
+		prepare_futex_wait(sqe, word, value, id);
+	if (ears.usable)
+		io_uring_submit(&ears.ring);
 }
 
 uint64_t far__uring_heard(void)

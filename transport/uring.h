@@ -33,7 +33,7 @@ int far__uring_poll(int fd, int other, uint64_t deadline);
  */
 int far__uring_ears(void);
 
-/* Hear, once, when @word is woken, or is no longer @value. @id is not 0. */
+/* Hear, once, when @word is woken, or is no longer @value; if there is memory for it. @id is not 0. */
 void far__uring_listen(uint32_t *word, uint32_t value, uint64_t id);
 
 /* What has been heard: an id, or 0 if nothing has. */
