@@ -81,8 +81,8 @@ bool far__ring_take_out(const struct far__ring *ring, uint32_t position)
 
 /*
  * With less than a crowd the slave waits for one, unless the producer hurries: the
- * longer, the more often it found a call where it looked. A producer that makes one
- * call at a time is not made to wait.
+ * longer, the more often it found a call where it looked. Then it takes what there is,
+ * one by one. A producer that makes one call at a time is not made to wait.
  */
 bool far__lane_look(struct far__lane *lane)
 {
@@ -94,20 +94,27 @@ bool far__lane_look(struct far__lane *lane)
 	if ((int32_t)(hurry - position) >= 0) {
 		far__ring_begin_crowd(queue, position, hurry + 1 - position);
 		lane->dense = false;
-		lane->left = 0;
+		lane->left = lane->alone = 0;
 		return true;
 	}
 	if (lane->left) {
 		lane->left--;
 		if (lane->left % EVERY == 0 && far__ring_is_crowd(queue, position, asked, FAR_CROWD))
 			lane->left = 0;
+		else if (!lane->left)
+			lane->alone = FAR_CROWD;
 		return !lane->left;
 	}
 	if (!far__ring_is_asked(queue, position)) {
 		if (lane->dense)
 			lane->patience /= 2;
 		lane->dense = false;
+		lane->alone = 0;
 		return false;
+	}
+	if (lane->alone) {
+		lane->alone--;
+		return true;
 	}
 	if (!lane->dense) {
 		lane->dense = true;

@@ -152,6 +152,7 @@ struct far__lane {
 	/* The slave's: see far__lane_look(). */
 	uint32_t patience;	/* for how many looks to wait for a crowd */
 	uint32_t left;		/* of them, now */
+	uint32_t alone;		/* calls to take without a crowd, when none has come */
 	bool dense;		/* when it looked before there was a call */
 };
 

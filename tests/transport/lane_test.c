@@ -324,6 +324,32 @@ Test(lane, a_queue_without_room_is_not_made)
 	cr_assert_eq(p.queue.mask, 127);
 }
 
+/* How often a patient slave looks until it has served @n calls that are asked. */
+static unsigned looks_for(struct far__lane *p, struct far__lane *s, unsigned n)
+{
+	unsigned looks = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		ask(p, &p->queue, i);
+	for (unsigned served = 0; served < n; looks++)
+		if (far__lane_has_queued(s, true))
+			cr_assert(answer(s, &s->queue, served++));
+	cr_assert_not(far__lane_has_queued(s, true));
+	return looks;
+}
+
+/* Nobody says that they are waited for: a crowd is waited for once, not before each of them. */
+Test(lane, calls_that_nobody_waits_for_are_served_soon)
+{
+	struct far__lane p, s;
+
+	begin();
+	make(&p, &s, 2, 128);
+	for (unsigned round = 0; round < 20; round++)
+		for (unsigned n = 1; n <= 64; n++)
+			cr_assert_lt(looks_for(&p, &s, n), 600 + n);
+}
+
 /* ---------------------------------------------------- both sides at once */
 
 struct looking {
