@@ -831,48 +831,6 @@ static struct far__port *enter_quickly(const struct far__call *call)
 	return NULL;
 }
 
-/* What make() does, for such a call with nothing queued. False if it is not, with nothing done. */
-static bool invoke_quickly(struct far__call *call, struct far_registers *registers)
-{
-	struct far__port *port = enter_quickly(call);
-	struct far__holds nothing = { 0 };
-	struct far__message m;
-
-	if (!port)
-		return false;
-	if (FAR_UNLIKELY(port->queued || is_myself(far__thread.last_handle))) {
-		far__port_leave(port);
-		return false;
-	}
-	pack_small(call, registers, &m);
-	call->port = port;
-	call->ring = &port->lane.call;
-	call->deadline = FAR_FOREVER;
-	invoke(call, registers, &nothing, &m);
-	return true;
-}
-
-/* The same, for such a call when the queue has a free slot. */
-static bool schedule_quickly(struct far__call *call, struct far_registers *registers)
-{
-	struct far__port *port = enter_quickly(call);
-	struct far__holds nothing = { 0 };
-	struct far__message m;
-
-	if (!port)
-		return false;
-	if (FAR_UNLIKELY(!port->task || *far__port_task(port, port->lane.queue.position))) {
-		far__port_leave(port);
-		return false;
-	}
-	pack_small(call, registers, &m);
-	call->port = port;
-	call->ring = &port->lane.queue;
-	call->deadline = FAR_FOREVER;
-	schedule(call, registers, &nothing, &m);
-	return true;
-}
-
 static int make(struct far__call *call, struct far_registers *registers, const uint64_t *stack)
 {
 	if (!call->begun && !begin(call))
@@ -896,12 +854,39 @@ static int make(struct far__call *call, struct far_registers *registers, const u
 	return schedule(call, registers, &holds, &m);
 }
 
+/* The ring that such a call takes without a wait; NULL: there is none. */
+static struct far__ring *ring_at_hand(const struct far__call *call, struct far__port *port)
+{
+	if (is_invoke(call))
+		return port->queued || is_myself(far__thread.last_handle) ? NULL : &port->lane.call;
+	return !port->task || *far__port_task(port, port->lane.queue.position) ? NULL : &port->lane.queue;
+}
+
+/* What make() does, for such a call in one go. False: it is another, nothing is done. */
 static bool make_quickly(struct far__call *call, struct far_registers *registers)
 {
-	if (call->begun)
+	struct far__holds nothing = { 0 };
+	struct far__message m;
+
+	if (call->begun || (call->op != FAR__OP_INVOKE && call->op != FAR__OP_SCHEDULE))
 		return false;
-	return call->op == FAR__OP_SCHEDULE ? schedule_quickly(call, registers)
-					    : call->op == FAR__OP_INVOKE && invoke_quickly(call, registers);
+	struct far__port *port = enter_quickly(call);
+
+	if (!port)
+		return false;
+	call->ring = ring_at_hand(call, port);
+	if (FAR_UNLIKELY(!call->ring)) {
+		far__port_leave(port);
+		return false;
+	}
+	call->port = port;
+	call->deadline = FAR_FOREVER;
+	pack_small(call, registers, &m);
+	if (call->ring == &port->lane.call)
+		invoke(call, registers, &nothing, &m);
+	else
+		schedule(call, registers, &nothing, &m);
+	return true;
 }
 
 int far__dispatch(struct far__call *call, struct far_registers *registers, const uint64_t *stack)
