@@ -8,17 +8,20 @@ uint32_t far__first_position = 0;
 void far__lane_attach(struct far__lane *lane, unsigned slave, unsigned number)
 {
 	char *base = far__space_segment(slave);
+	struct far__segment *segment = (struct far__segment *)base;
+	struct far__lane_head *head = &segment->lane[number];
 
-	lane->segment = (struct far__segment *)base;
-	lane->head = &lane->segment->lane[number];
-	lane->call = (struct far__ring){
-		.slots = &lane->segment->call[number],
-		.bodies = (struct far__body *)(base + FAR_CALL_BODIES_AT) + number,
-		.position = shm_peek(&lane->segment->taken[number][FAR_CALL]),
-		.taken = &lane->segment->taken[number][FAR_CALL],
-		.interrupt = &lane->head->interrupt[FAR_CALL],
+	*lane = (struct far__lane){
+		.segment = segment,
+		.head = head,
+		.call = {
+			.slots = &segment->call[number],
+			.bodies = (struct far__body *)(base + FAR_CALL_BODIES_AT) + number,
+			.position = shm_peek(&segment->taken[number][FAR_CALL]),
+			.taken = &segment->taken[number][FAR_CALL],
+			.interrupt = &head->interrupt[FAR_CALL],
+		},
 	};
-	lane->queue = (struct far__ring){ 0 };
 }
 
 void far__lane_attach_queue(struct far__lane *lane, unsigned slave, unsigned number)
