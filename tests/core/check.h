@@ -15,6 +15,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -24,6 +25,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -295,6 +297,8 @@ UNUSED static int count_of(const char *text, const char *part)
 #define TEST_SECONDS 100	/* to tell a hang, on a machine that has other work too */
 #endif
 
+static FILE *failures;	/* their names, for the end of the output: of a long one the middle may be left out */
+
 /* Wait for all that a test left: true if it ended by itself in five seconds. */
 static bool nothing_left(void)
 {
@@ -322,6 +326,62 @@ static bool nothing_left(void)
 	return false;
 }
 
+/* The first line of a file of the kernel's about a process. */
+static const char *line_of(pid_t pid, const char *name, char *line, int size)
+{
+	char path[64];
+
+	snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
+	FILE *f = fopen(path, "re");
+
+	if (!f || !fgets(line, size, f))
+		snprintf(line, (size_t)size, "?");
+	line[strcspn(line, "\n")] = 0;
+	if (f)
+		fclose(f);
+	return line;
+}
+
+/* Of a test that hangs: each of its threads, and of its children's, with the system call it is in. */
+static void describe(pid_t pid)
+{
+	char path[64], name[32], call[200], state = '?';
+	pid_t child[64], parent;
+
+	snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+	DIR *d = opendir(path);
+
+	for (struct dirent *e; d && (e = readdir(d));) {
+		pid_t thread = (pid_t)atoi(e->d_name);
+
+		if (thread > 0 && look_at(thread, &state, &parent))
+			printf("\t%d %d %s %c syscall %s\n", (int)pid, (int)thread, line_of(thread, "comm", name, sizeof name),
+			       state, line_of(thread, "syscall", call, sizeof call));
+	}
+	if (d)
+		closedir(d);
+	int n = children_of(pid, child, 64);
+
+	for (int i = 0; i < n && i < 64; i++)
+		describe(child[i]);
+}
+
+/* Wait for a test's process: false if it hangs, and was killed. */
+static bool await_test(pid_t pid, int *status)
+{
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	bool ends = poll(&(struct pollfd){ .fd = fd, .events = POLLIN }, 1, TEST_SECONDS * 1000) != 0;
+
+	close(fd);
+	if (!ends) {
+		printf("\tnot done after %d s\n", TEST_SECONDS);
+		describe(pid);
+		kill(pid, SIGKILL);
+	}
+	waitpid(pid, status, 0);
+	return ends;
+}
+
 static bool run_test(const struct test *t)
 {
 	int status;
@@ -330,21 +390,21 @@ static bool run_test(const struct test *t)
 	pid_t pid = fork();
 
 	if (pid == 0) {
-		alarm(TEST_SECONDS);
 		if (!t->plain && far_init())
 			fail_at(__FILE__, __LINE__, "far_init() failed");
 		t->run();
 		exit(0);
 	}
-	waitpid(pid, &status, 0);
-	bool passed = status == 0;
+	bool ends = await_test(pid, &status), passed = status == 0;
 
-	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
-		printf("\tnot done after %d s\n", TEST_SECONDS);
-	else if (WIFSIGNALED(status))
+	if (ends && WIFSIGNALED(status))
 		printf("\tended by signal %d, %s\n", WTERMSIG(status), strsignal(WTERMSIG(status)));
 	passed &= nothing_left();
-	printf("%s %s%s\n", passed ? "ok  " : "FAIL", t->name, !t->both ? "" : in_process ? ", process" : ", thread");
+	const char *kind = !t->both ? "" : in_process ? ", process" : ", thread";
+
+	printf("%s %s%s\n", passed ? "ok  " : "FAIL", t->name, kind);
+	if (!passed)
+		fprintf(failures, "FAIL %s%s\n", t->name, kind);
 	return passed;
 }
 
@@ -378,7 +438,10 @@ static bool cannot_wait_so(void)
 int main(int argc, char **argv)
 {
 	unsigned count[2] = { 0 };
+	char *failed = NULL;
+	size_t size;
 
+	failures = open_memstream(&failed, &size);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	if (cannot_wait_so()) {
@@ -393,7 +456,9 @@ int main(int argc, char **argv)
 			count[run_test(t)]++;
 		}
 	}
-	printf("%u passed, %u failed\n", count[1], count[0]);
+	fclose(failures);
+	printf("%s%u passed, %u failed\n", failed, count[1], count[0]);
+	free(failed);
 	return count[0] || !count[1];
 }
 #endif
