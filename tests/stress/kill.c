@@ -20,7 +20,7 @@
 #ifdef __SANITIZE_ADDRESS__
 enum { KILLS = 500, MORE_MAPPINGS = 40 };	/* its allocator's are not ours to count */
 #else
-enum { KILLS = 5000, MORE_MAPPINGS = 4 };
+enum { KILLS = 6700, MORE_MAPPINGS = 4 };
 #endif
 
 enum {
