@@ -107,6 +107,12 @@ static bool free_slot(const struct far__call *call, struct far__port *port)
 				  "the queue of slave \"%s\" is full", port->slave->name);
 			return false;
 		}
+		if (FAR_UNLIKELY(far__port_waits(port, queue, before))) {
+			far__fail(FAR_EFULL, EDEADLK, call->site->function, call->site,
+				  "calls and callbacks are nested so deep that the queue of slave \"%s\" is full: give it more "
+				  "than .queue = %u", port->slave->name, port->slave->queue);
+			return false;
+		}
 		if (!far__port_await(port, queue, before, call->deadline, NULL, NULL)) {
 			if (far__is_dead(port->slave->number))
 				fail_dead(call, port->slave);
@@ -136,7 +142,8 @@ static struct far__ring *choose_ring(const struct far__call *call, struct far__p
 	if (is_invoke(call) && !port->shared) {
 		if (!port->queued)
 			return &port->lane.call;
-		if (queue_is_done(port) && !far__port_is_abandoned(port)) {
+		if (queue_is_done(port) && !far__port_is_abandoned(port) &&
+		    !far__port_waits(port, &port->lane.call, port->lane.call.position - 1)) {
 			port->queued = false;
 			return &port->lane.call;
 		}
@@ -285,7 +292,11 @@ static void refuse(struct far__call *call, int argument, const void *p, enum far
 {
 	struct far__slave *slave = slave_of(call);
 
-	if (reach == FAR_STALE)
+	if (slave->kind == FAR_OWNER)
+		far__fail(FAR_EPOINTER, EFAULT, call->site->function, call->site,
+			  "argument %d (%p) of a callback points to %s of the slave process, which who is called back cannot see: "
+			  "far_alloc() the memory", argument, p, far__image_describe(p));
+	else if (reach == FAR_STALE)
 		far__fail(FAR_ESTALE, EFAULT, call->site->function, call->site,
 			  "argument %d (%p) points into the memory of another slave process, which \"%s\" cannot see: "
 			  "copy it home first, or keep it in far_alloc()ed memory", argument, p, slave->name);
@@ -373,7 +384,7 @@ void far__look_at(struct far__call *call, void *value, int argument, int use, si
 
 	if (b && b->use & FAR__REMOTE)
 		return;
-	if (b && p) {
+	if (b && p && !(b->use & FAR_CALLS_BACK)) {
 		if (b->use & FAR__STRING)
 			copy_string(call, b, argument);
 		else
@@ -488,8 +499,18 @@ int far__no_result(const struct far__site *site, uint8_t result, struct far_regi
 	return no_value(result, registers);
 }
 
+void far__holds_end_callbacks(struct far__holds *holds)
+{
+	for (unsigned i = 0; i < holds->nbuffers; i++) {
+		if (holds->buffers[i].use & FAR_CALLS_BACK && holds->buffers[i].there)
+			far__callback_end(holds->buffers[i].there);
+		holds->buffers[i].use &= (uint8_t)~FAR_CALLS_BACK;
+	}
+}
+
 void far__holds_release(struct far__holds *holds)
 {
+	far__holds_end_callbacks(holds);
 	if (holds->arguments)
 		far__heap_free(holds->arguments);
 	if (holds->result_on_heap)
@@ -728,6 +749,7 @@ static int unanswered(struct far__call *call, struct far_registers *registers, s
 	}
 	bool late = !far_interrupted();
 
+	far__holds_end_callbacks(holds);
 	bool ran = !far__port_give_up(port, call->ring, position, late);
 
 	far__port_abandon(port, holds);
@@ -775,6 +797,14 @@ static int schedule(struct far__call *call, struct far_registers *registers, str
 	/* Its result has been collected: the line may still be the slave's. */
 	if (!*far__port_task(port, position + AHEAD))
 		shm_own(far__ring_slot(queue, position + AHEAD));
+	/* A port that several threads share is one's alone while it serves. */
+	if (FAR_UNLIKELY(port->serves != NULL) && is_invoke(call)) {
+		far__port_await(port, queue, position, call->deadline, NULL, NULL);
+		int x87 = far__task_collect(call, registers);
+
+		far__port_leave(port);
+		return x87;
+	}
 	far__port_leave(port);
 	if (is_invoke(call))
 		return far__task_collect(call, registers);
@@ -831,6 +861,18 @@ static struct far__port *enter_quickly(const struct far__call *call)
 	return NULL;
 }
 
+static void begin_callbacks(const struct far__call *call)
+{
+	for (unsigned i = 0; i < call->nbuffers; i++) {
+		struct far__buffer *b = &call->buffers[i];
+
+		if (!(b->use & FAR_CALLS_BACK))
+			continue;
+		b->there = (void *)b->size;
+		far__callback_begin(b->there);
+	}
+}
+
 static int make(struct far__call *call, struct far_registers *registers, const uint64_t *stack)
 {
 	if (!call->begun && !begin(call))
@@ -849,6 +891,8 @@ static int make(struct far__call *call, struct far_registers *registers, const u
 
 	if (!pack(call, registers, stack, &holds, &m))
 		return unsent(call, &holds, registers);
+	if (call->nbuffers)
+		begin_callbacks(call);
 	if (call->ring == &port->lane.call)
 		return invoke(call, registers, &holds, &m);
 	return schedule(call, registers, &holds, &m);

@@ -129,7 +129,7 @@ void far__fail(int code, int errnum, const char *function, const struct far__sit
 
 void far__blame(const char *function, const struct far__site *site, const char *what)
 {
-	struct far_error e = *far_error();
+	struct far_error e = *far_error(), as_ours;
 	char where[128], text[sizeof e.message];
 
 	print_place(where, sizeof where, e.file, e.line);
@@ -137,7 +137,13 @@ void far__blame(const char *function, const struct far__site *site, const char *
 	int length = (int)(strlen(words) - strlen(where));
 
 	snprintf(text, sizeof text, "%s%.*s", what, length > 0 ? length : 0, words);
-	far__fail(e.code, e.errnum, function, site, "%s", text);
+	far__error_fill(&as_ours, e.code, e.errnum, function, site, "%s", text);
+	/* What befell a slave stays as it is. */
+	e.function = as_ours.function;
+	e.file = as_ours.file;
+	e.line = as_ours.line;
+	memcpy(e.message, as_ours.message, sizeof e.message);
+	far__fail_with(&e);
 }
 
 struct far_error *far__failure(void)

@@ -421,6 +421,39 @@ FAR_API int far_library_close(far_library *library);
 #define far_bind(library, function, ...) \
 	((__typeof__(__VA_ARGS__))far__bind(FAR__TARGET(library), function, #__VA_ARGS__, __FILE__, __LINE__))
 
+/* -------------------------------------------------------------- callbacks */
+
+/*
+ * far_callback(function), far_callback(function, type)
+ *
+ * As an argument of far_invoke(), far_call() and their like: a function that, when the
+ * slave calls it, runs here, in the thread that makes the call and waits for it. (A
+ * function that is passed without this runs in the slave, which has its own copy of it.)
+ *
+ *	static int progress(void *here, long done) { ... }
+ *
+ *	far_invoke(slave, convert, file, far_callback(progress), far_remote(&bar));
+ *
+ * It may call the slave again, which may call back again, to any depth. What it raises
+ * by far_raise() is raised in the slave, and so does the call end with it, unless the
+ * slave's function is called by a thread of its own: then it gets zero bits.
+ *
+ * Its type is told by the debug information of the program, compiled with -g, or a file
+ * PROGRAM.types beside it; or by @type, in C: far_callback(f, int (void *, long)). It
+ * may not be variadic. The slave's pointers follow the rules of far_invoke(), in the
+ * other direction: const char * and pointers to const structs are copied, what is on the
+ * far heap is passed, other memory of a slave process is refused (FAR_EPOINTER, in the
+ * slave); any other pointer is taken for one that came from here, and passed.
+ *
+ * It may be called until the call returns that it was an argument of; afterwards the
+ * slave gets FAR_ESTALE, raised. far_schedule() and far_thread() refuse it with
+ * FAR_EINVAL, for nobody may be waiting. NULL gives NULL. Other failures are those of
+ * the call: FAR_ETYPE if the type is not known or cannot be called, FAR_ENOMEM,
+ * FAR_ELIMIT. If the slave dies, the function returns here and then the call fails.
+ */
+#define far_callback(...) \
+	((FAR__POINTER(FAR__FIRST(__VA_ARGS__)))FAR__CALLBACK(FAR__FIRST(__VA_ARGS__), #__VA_ARGS__))
+
 /* ---------------------------------------------------------------- objects */
 
 /*
@@ -677,6 +710,8 @@ FAR_API void *far__bind(struct far_slave *target, const char *function, const ch
 FAR_API void far__look(struct far__call *call, void *value, int argument, int use);
 FAR_API void *far__buffer(struct far__call *call, const void *p, size_t size, int use);
 FAR_API int far__fd(struct far__call *call, int fd);
+FAR_API void *far__callback(struct far__call *call, void *function, const void *planted, const char *text,
+			     const char *file, unsigned line);
 FAR_API int far__task_cancel(uintptr_t task);
 FAR_API int far__task_done(uintptr_t task);
 FAR_API int far__task_forget(uintptr_t task);
@@ -1023,6 +1058,10 @@ static inline void *far__opaque(void *p)
 	static __typeof__(far__o) far__planted __attribute__((used)); \
 	(__typeof__(far__o))far__wrap(FAR__TARGET(far__s), (void *)far__o, &far__planted, (destroy), (destroyer), \
 				      __FILE__, __LINE__); })
+
+#define FAR__CALLBACK(f, text) __extension__({ \
+	static FAR__POINTER(f) far__planted __attribute__((used)); \
+	far__callback(&far__c, (void *)(f), &far__planted, text, __FILE__, __LINE__); })
 
 /* The number of a task, which must be one: a function of struct far__task *. */
 #define FAR__ID(t) ((uintptr_t)(t) + 0 * sizeof(__typeof__(((void)0, (t))((struct far__task *)0)) *))

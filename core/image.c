@@ -25,9 +25,10 @@ struct range {
 	bool code;
 };
 
-enum { RANGES_MAX = 4096 };
+enum { RANGES_MAX = 4096, WRITTEN_MAX = 512 };
 static struct range ranges[RANGES_MAX];
-static size_t nranges;
+static struct range written[WRITTEN_MAX];	/* the other parts, of which each process has its own; with what is constant since */
+static size_t nranges, nwritten;
 
 struct far__code far__common_code;
 
@@ -48,6 +49,8 @@ static int add_module(struct dl_phdr_info *info, size_t size, void *first)
 			add_range(start & -PAGE, (start + h->p_memsz + PAGE - 1) & -PAGE, h->p_flags & PF_X);
 		else if (h->p_type == PT_GNU_RELRO)	/* written by the loader, constant since */
 			add_range(start & -PAGE, (start + h->p_memsz) & -PAGE, false);
+		if (h->p_type == PT_LOAD && h->p_flags & PF_W && nwritten < WRITTEN_MAX)
+			written[nwritten++] = (struct range){ start & -PAGE, start + h->p_memsz, false };
 		if (h->p_type == PT_LOAD && h->p_flags & PF_X && *(bool *)first)
 			far__common_code = (struct far__code){ (const char *)start, (const char *)start + h->p_memsz };
 	}
@@ -66,7 +69,7 @@ void far__image_learn(void)
 {
 	bool first = true;
 
-	nranges = 0;
+	nranges = nwritten = 0;
 	dl_iterate_phdr(add_module, &first);
 	qsort(ranges, nranges, sizeof *ranges, by_start);
 }
@@ -87,6 +90,17 @@ static const struct range *range_of(const void *p)
 	return low < nranges && ranges[low].start <= v ? &ranges[low] : NULL;
 }
 
+/* Static data that is not constant. */
+static bool is_written(const void *p)
+{
+	if (range_of(p))
+		return false;
+	for (size_t i = 0; i < nwritten; i++)
+		if ((uintptr_t)p - written[i].start < written[i].end - written[i].start)
+			return true;
+	return false;
+}
+
 bool far__image_is_common_slowly(const void *function)
 {
 	if (far__is_mirrored(function))
@@ -105,6 +119,8 @@ enum far__reach far__image_reach(const struct far__slave *slave, const void *p)
 		return FAR_REACHES;
 	int window = far__space_window(p);
 
+	if (slave->kind == FAR_OWNER)
+		return window == (int)far__my_window || is_written(p) ? FAR_PRIVATE : FAR_REACHES;
 	if (slave->kind != FAR_PROCESS)
 		return window < 0 || window == (int)far__my_window ? FAR_REACHES : FAR_STALE;
 	if (window >= 0)

@@ -173,6 +173,8 @@ extern bool (*far__library_find)(struct far__call *call);
 /* As far__look(); if it is a pointer to @constant bytes that are only read, and 0 is none, they are copied in. */
 void far__look_at(struct far__call *call, void *value, int argument, int use, size_t constant);
 
+struct far__callback;
+
 /*
  * A call with a step behind it: what the message calls a function is, with its
  * highest bit set, one of these in the far heap. When the function has returned,
@@ -199,6 +201,7 @@ struct far__proxies {
 	/* What @p, in a proxy, points to in the call's slave. NULL and far_error() if there is nothing. */
 	void *(*find)(const struct far__call *call, void *p, int argument);
 	void (*slave_closed)(uintptr_t handle);	/* NULL: there are no proxies */
+	void (*free_callbacks)(struct far__callback *first, bool in_use);	/* set with the first callback */
 };
 extern struct far__proxies far__proxies;
 
@@ -209,7 +212,8 @@ static inline bool far__is_proxy(const void *p)
 
 /* --------------------------------------------------- this process's own */
 
-enum far__kind { FAR_THREAD, FAR_PROCESS, FAR_HERE, FAR_MYSELF };
+/* FAR_WAITER: a thread that waits for its slave, which calls it back; FAR_OWNER: the same in that slave's process. */
+enum far__kind { FAR_THREAD, FAR_PROCESS, FAR_HERE, FAR_MYSELF, FAR_WAITER, FAR_OWNER };
 
 struct far__slave;
 
@@ -231,6 +235,12 @@ struct far__port {
 	bool timed;			/* the slave has a .deadline_ms */
 	struct far__spin spin;
 	struct far__holds *left;	/* what an abandoned call holds, or NULL */
+	/* What is served while a call is waited for: see back.c. */
+	struct far__server *serves;	/* or NULL */
+	uint32_t serves_lanes;		/* of its lanes, a bit each */
+	struct far__awaited *waits;	/* for whose replies it waits meanwhile, the innermost first */
+	const uint32_t *_Atomic wanted;	/* 0 there: the call will not be answered; or NULL */
+	struct far__back *back;		/* or NULL */
 	uintptr_t *task;		/* per slot of the queue: the task whose reply it may hold; 0: the slot is free */
 };
 
@@ -393,6 +403,7 @@ static inline void far__death_words(struct far__message *reply, uint32_t status,
 
 /* In far__buffer.use: where its copy lies, if not in the body of the slot. */
 enum { FAR_COPY_ON_HEAP = 0x80, FAR_COPY_PRIVATE = 0x40, FAR_PASSED_FD = 0x20 };	/* the last: .size is the descriptor there */
+enum { FAR_CALLS_BACK = 0x10 };	/* .size is the address of its struct far__callback, and .there too once the call is made */
 
 /* What a call holds in shared memory until its reply is collected. */
 struct far__holds {
@@ -404,6 +415,9 @@ struct far__holds {
 };
 
 void far__holds_release(struct far__holds *holds);
+
+/* The call is not waited for any more: nor are its callbacks answered. */
+void far__holds_end_callbacks(struct far__holds *holds);
 
 /* Why there is no result. Takes what the reply holds. */
 void far__explain(struct far_error *error, const struct far__site *site, uintptr_t handle, const struct far__message *reply);
@@ -453,6 +467,10 @@ void far__server_loop(struct far__server *server);
 /* Serve what is queued now: how many calls. */
 unsigned far__server_step(struct far__server *server);
 
+/* Only of some lanes, a bit each; and whether there is anything. */
+unsigned far__server_step_lanes(struct far__server *server, uint32_t lanes);
+bool far__server_has_work(struct far__server *server, uint32_t lanes);
+
 /* The same; if nothing is queued, wait for it until the deadline. */
 unsigned far__server_wait(struct far__server *server, uint64_t deadline);
 
@@ -468,6 +486,13 @@ bool far__run(struct far_frame *frame, struct far__running *running);
 /* The slave of a handle that this process may call, or NULL and far_error(). */
 struct far__slave *far__slave_find(uintptr_t handle, const char *function, const struct far__site *site);
 struct far__slave *far__slave_by_number(unsigned number);
+
+/* A slave of this process that no thread is, and its end. NULL and far_error(). */
+struct far__slave *far__slave_unserved(const struct far__site *site);
+void far__slave_unserved_end(struct far__slave *slave);
+
+/* In a slave process: whom it may call, for it was told that handle. NULL and far_error(). */
+struct far__slave *far__slave_owner(uintptr_t handle, const struct far__site *site);
 
 /* In the zygote: what slaves the master has is not for its slaves. Their memory is nobody's. */
 void far__slaves_forget(void);
@@ -570,7 +595,7 @@ static inline bool far__port_await(struct far__port *port, const struct far__rin
 		return true;
 	if (ring == &port->lane.queue)
 		far__lane_hurry(&port->lane);
-	for (int i = 0; i < GLANCES; i++) {
+	for (int i = 0; i < GLANCES && !port->serves; i++) {
 		shm_relax();
 		if (far__ring_is_answered(ring, position))
 			return true;
@@ -598,6 +623,17 @@ static inline void far__port_reply(const struct far__port *port, const struct fa
  */
 bool far__port_give_up(struct far__port *port, const struct far__ring *ring, uint32_t position, bool late);
 
+/* The port is to the owner of callbacks, who does not wait any more for the call that they belong to. */
+static inline bool far__port_is_unwanted(const struct far__port *port)
+{
+	const uint32_t *wanted = atomic_load_explicit(&port->wanted, memory_order_relaxed);
+
+	return FAR_UNLIKELY(wanted != NULL) && !shm_load(wanted);
+}
+
+/* Whether this thread is in a callback of the call at @position, whose slot it so cannot have. */
+bool far__port_waits(const struct far__port *port, const struct far__ring *ring, uint32_t position);
+
 /* That call, in the call slot, is not waited for: keep what it holds. */
 void far__port_abandon(struct far__port *port, const struct far__holds *holds);
 
@@ -612,7 +648,7 @@ bool far__ports_idle(struct far__slave *slave, uint64_t deadline);
  * The slave is dead: hand replies over to the tasks that still want them, wait
  * until nobody looks at the lanes any more, and forget them.
  */
-void far__ports_empty(struct far__slave *slave);
+void far__ports_empty(struct far__slave *slave, bool in_use);
 
 void far__ports_init(void);
 
@@ -629,6 +665,54 @@ static inline uint64_t far__call_id(bool late, unsigned lane, unsigned ring, uin
 {
 	return (uint64_t)late << 63 | (uint64_t)lane << 33 | (uint64_t)ring << 32 | position;
 }
+
+/* ---------------------------------------------------------------- back.c */
+
+/* What a slave knows of a callback: in the far heap, the first part of what far_callback() makes. */
+struct far__upcall {
+	uint32_t wanted;	/* calls that are waited for and may make it; 0: it would not be answered */
+	uint32_t lane;		/* by which those come */
+	unsigned slave;		/* the number of who makes it ... */
+	uintptr_t owner;	/* ... and the handle of who answers it */
+};
+
+/* What the thread knows of it, by whose calls it is made. */
+struct far__callback {
+	struct far__callback *next;
+	struct far__port *port;
+	struct far__back *back;
+	struct far__upcall *upcall;
+};
+
+/* Have a member that this port's slave can call; false and far_error(). The port is entered. */
+bool far__back_open(struct far__port *port, const struct far__site *site);
+
+/* Whether that is the member which the slave's present incarnation knows. */
+bool far__back_is_current(const struct far__port *port);
+
+/* Its callbacks, and one more of them, of which only .upcall is set. */
+struct far__callback *far__back_first(const struct far__port *port);
+void far__back_add(struct far__port *port, struct far__callback *callback);
+
+/* The port's thread, or its slave, ends: nothing is answered any more. */
+void far__back_give_up(struct far__port *port);
+
+/* The slave is closed; if it is @in_use still, a thread left to itself, it may call what it has kept. */
+void far__back_close(struct far__port *port, bool in_use);
+
+/* A call that may make it begins to be waited for, and is not any more. */
+void far__callback_begin(struct far__callback *callback);
+void far__callback_end(struct far__callback *callback);
+
+/* In the slave, around a call to its owner; false and far_error(). */
+struct far__upcall_state {
+	struct far__port *port;
+	struct far__server *serves;
+	uint32_t serves_lanes;
+	const uint32_t *wanted;
+};
+bool far__upcall_begin(const struct far__upcall *upcall, const struct far__site *site, struct far__upcall_state *before);
+void far__upcall_end(const struct far__upcall_state *before);
 
 /* ---------------------------------------------------------------- task.c */
 

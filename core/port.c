@@ -23,6 +23,16 @@ uint64_t far__deadline(int timeout_ms)
 
 /* ------------------------------------------------------- ends of threads */
 
+/* A callback that was served while this thread waited has ended it: the call in the call slot is not waited for. */
+static void end_in_callback(struct far__port *port)
+{
+	far__back_give_up(port);
+	if (far__port_waits(port, &port->lane.call, port->lane.call.position - 1))
+		port->abandoned = port->queued = true;
+	port->waits = NULL;
+	port->lane.consumer = &port->lane.segment->slave;
+}
+
 static void thread_ends(void *unused)
 {
 	struct far__thread *thread = &far__thread;
@@ -42,6 +52,7 @@ static void thread_ends(void *unused)
 		/* Closing has taken the port from us already, if it is closed. */
 		if (port->holder == thread->id) {
 			port->slave->ports_taken &= ~(1u << port->number);
+			end_in_callback(port);
 			/* A call that was served while this thread waited here has ended it, by pthread_exit() say. */
 			atomic_store_explicit(&port->busy, 0, memory_order_release);
 		}
@@ -124,6 +135,9 @@ static void open_lane(struct far__slave *slave, struct far__port *port, unsigned
 	port->queued = port->abandoned = false;
 	port->timed = slave->deadline_ms;
 	port->spin = (struct far__spin){ 0 };
+	port->serves = NULL;
+	port->waits = NULL;
+	port->wanted = NULL;
 	port->visited = FAR_UNVISITED;
 	port->open = true;
 }
@@ -279,10 +293,12 @@ bool far__port_is_abandoned(struct far__port *port)
 	return false;
 }
 
-void far__ports_empty(struct far__slave *slave)
+void far__ports_empty(struct far__slave *slave, bool in_use)
 {
 	for (unsigned i = 0; i < FAR_LANES; i++) {
 		struct far__port *port = &slave->port[i];
+
+		far__back_close(port, in_use);
 
 		const struct far__ring *queue = &port->lane.queue;
 
@@ -308,8 +324,9 @@ void far__ports_empty(struct far__slave *slave)
 
 /* -------------------------------------------------------------- waiting */
 
-struct awaited {
-	const struct far__port *port;
+struct far__awaited {
+	struct far__awaited *outer;
+	struct far__port *port;
 	const struct far__ring *ring;
 	uint32_t position;
 	bool (*also)(void *);
@@ -330,10 +347,30 @@ static bool dies_now(const struct far__slave *slave)
 
 static bool settled(void *arg)
 {
-	const struct awaited *a = arg;
+	const struct far__awaited *a = arg;
 
 	return far__ring_is_answered(a->ring, a->position) || far_interrupted() || (a->also && a->also(a->arg)) ||
-	       dies_now(a->port->slave);
+	       far__port_is_unwanted(a->port) || dies_now(a->port->slave);
+}
+
+bool far__port_waits(const struct far__port *port, const struct far__ring *ring, uint32_t position)
+{
+	for (const struct far__awaited *a = port->waits; a; a = a->outer)
+		if (a->ring == ring && a->position == position)
+			return true;
+	return false;
+}
+
+static bool is_called(const struct far__port *port)
+{
+	return port->serves && far__server_has_work(port->serves, port->serves_lanes);
+}
+
+static bool settled_or_called(void *arg)
+{
+	const struct far__awaited *a = arg;
+
+	return is_called(a->port) || settled(arg);
 }
 
 bool far__sleep_within_call(struct far__park *park, bool (*ready)(void *), void *arg, uint64_t deadline)
@@ -352,7 +389,7 @@ bool far__sleep_within_call(struct far__park *park, bool (*ready)(void *), void 
 }
 
 /* The slave itself waits: it serves its own calls until this one is answered. */
-static void await_myself(struct awaited *awaited, uint64_t deadline)
+static void await_myself(struct far__awaited *awaited, uint64_t deadline)
 {
 	while (!settled(awaited)) {
 		if (!far__server_wait(far__thread.server, deadline) && deadline != FAR_FOREVER && far__now() >= deadline)
@@ -360,11 +397,11 @@ static void await_myself(struct awaited *awaited, uint64_t deadline)
 	}
 }
 
-static bool spin(struct far__spinning *spinning, const struct far__ring *ring, uint32_t position)
+static bool spin(struct far__spinning *spinning, const struct far__awaited *a)
 {
 	do {
 		for (int i = 0; i < 32; i++) {
-			if (far__ring_is_answered(ring, position))
+			if (far__ring_is_answered(a->ring, a->position) || is_called(a->port))
 				return true;
 			shm_relax();
 		}
@@ -372,25 +409,67 @@ static bool spin(struct far__spinning *spinning, const struct far__ring *ring, u
 	return false;
 }
 
+static void await_once(struct far__awaited *a, uint64_t deadline)
+{
+	struct far__port *port = a->port;
+	struct far__spinning spinning;
+
+	far__spin_begin(&port->spin, &spinning);
+	bool slept = !spin(&spinning, a);
+
+	if (slept) {
+		far__thread_known();
+		far__sleep_within_call(&port->lane.head->producer, settled_or_called, a, deadline);
+	}
+	far__spin_end(&port->spin, &spinning, slept);
+}
+
+/* Serve what has come, with who asked it sleeping where its answers wake. */
+static void serve_meanwhile(struct far__port *port)
+{
+	struct far__park *consumer = port->lane.consumer;
+	struct far__server *server = port->serves;
+
+	for (uint32_t lanes = (uint32_t)shm_load64(&server->segment->ready) & port->serves_lanes; lanes; lanes &= lanes - 1) {
+		unsigned number = (unsigned)__builtin_ctz(lanes);
+
+		port->lane.consumer = &server->segment->lane[number].producer;
+		far__server_step_lanes(server, 1u << number);
+	}
+	port->lane.consumer = consumer;
+}
+
+/* See back.c. */
+static void await_serving(struct far__awaited *a, uint64_t deadline)
+{
+	struct far__port *port = a->port;
+
+	a->outer = port->waits;
+	port->waits = a;
+	port->queued = true;
+	while (!settled(a)) {
+		if (is_called(port))
+			serve_meanwhile(port);
+		else if (deadline != FAR_FOREVER && far__now() >= deadline)
+			break;
+		else
+			await_once(a, deadline);
+	}
+	port->waits = a->outer;
+}
+
 bool far__port_await_slowly(struct far__port *port, const struct far__ring *ring, uint32_t position, uint64_t deadline,
 			    bool (*also)(void *), void *arg)
 {
 	struct far__server *server = far__thread.server;
-	struct awaited awaited = { port, ring, position, also, arg };
+	struct far__awaited awaited = { NULL, port, ring, position, also, arg };
 
 	if (server && server->number == port->slave->number) {
 		await_myself(&awaited, deadline);
+	} else if (port->serves) {
+		await_serving(&awaited, deadline);
 	} else if (deadline) {
-		struct far__spinning spinning;
-
-		far__spin_begin(&port->spin, &spinning);
-		bool slept = !spin(&spinning, ring, position);
-
-		if (slept) {
-			far__thread_known();
-			far__sleep_within_call(&port->lane.head->producer, settled, &awaited, deadline);
-		}
-		far__spin_end(&port->spin, &spinning, slept);
+		await_once(&awaited, deadline);
 	}
 	/* Of a slave that died, look once more: an answer before its death counts. */
 	return far__ring_is_answered(ring, position);

@@ -23,6 +23,8 @@ enum {
 	GLANCES = 64,	/* looks before the clock is asked how long to go on */
 };
 
+#define ALL UINT32_MAX		/* lanes */
+
 void far__server_begin(struct far__server *server, unsigned number, uintptr_t handle, bool process)
 {
 	*server = (struct far__server){
@@ -354,8 +356,8 @@ static unsigned serve_queue(struct far__server *server, struct far__lane *lane, 
 	return served;
 }
 
-/* Serve what is queued now, but for queues that it is better to be @patient with. */
-static unsigned serve_lanes(struct far__server *server, bool patient)
+/* Serve what is queued now in some of the lanes, but for queues that it is better to be @patient with. */
+static unsigned serve_lanes(struct far__server *server, uint32_t which, bool patient)
 {
 	uint64_t ready = shm_load64(&server->segment->ready);
 	unsigned served = 0;
@@ -363,7 +365,7 @@ static unsigned serve_lanes(struct far__server *server, bool patient)
 	server->patient = false;
 	if (FAR_UNLIKELY(ready != server->ready))
 		attach_new(server, ready);
-	for (uint32_t lanes = (uint32_t)ready; lanes; lanes &= lanes - 1) {
+	for (uint32_t lanes = (uint32_t)ready & which; lanes; lanes &= lanes - 1) {
 		unsigned number = (unsigned)__builtin_ctz(lanes);
 		struct far__lane *lane = &server->lane[number];
 
@@ -381,16 +383,21 @@ static unsigned serve_lanes(struct far__server *server, bool patient)
 
 unsigned far__server_step(struct far__server *server)
 {
-	return serve_lanes(server, false);
+	return serve_lanes(server, ALL, false);
 }
 
-static bool has_work(struct far__server *server)
+unsigned far__server_step_lanes(struct far__server *server, uint32_t lanes)
+{
+	return serve_lanes(server, lanes, false);
+}
+
+bool far__server_has_work(struct far__server *server, uint32_t which)
 {
 	uint64_t ready = shm_load64(&server->segment->ready);
 
 	if (ready != server->ready)
 		return true;
-	for (uint32_t lanes = (uint32_t)ready; lanes; lanes &= lanes - 1) {
+	for (uint32_t lanes = (uint32_t)ready & which; lanes; lanes &= lanes - 1) {
 		unsigned number = (unsigned)__builtin_ctz(lanes);
 		const struct far__lane *lane = &server->lane[number];
 
@@ -404,7 +411,7 @@ static bool should_wake(void *arg)
 {
 	struct far__server *server = arg;
 
-	return has_work(server) || shm_load(&server->segment->stop) || far_interrupted();
+	return far__server_has_work(server, ALL) || shm_load(&server->segment->stop) || far_interrupted();
 }
 
 unsigned far__server_wait(struct far__server *server, uint64_t deadline)
@@ -412,7 +419,7 @@ unsigned far__server_wait(struct far__server *server, uint64_t deadline)
 	struct far__spinning spinning;
 	unsigned served;
 
-	served = serve_lanes(server, deadline != 0);
+	served = serve_lanes(server, ALL, deadline != 0);
 	if (served || !deadline)
 		return served;
 	/* Nobody knows it yet: whoever is about to may need this very core for that. */
@@ -426,14 +433,14 @@ unsigned far__server_wait(struct far__server *server, uint64_t deadline)
 	 */
 	for (int i = 0; i < GLANCES; i += !server->patient) {
 		shm_relax();
-		served = serve_lanes(server, true);
+		served = serve_lanes(server, ALL, true);
 		if (served)
 			return served;
 	}
 	far__spin_begin(&server->spin, &spinning);
 	do {
 		for (int i = 0; i < 32; i++) {
-			if (has_work(server)) {
+			if (far__server_has_work(server, ALL)) {
 				far__spin_end(&server->spin, &spinning, false);
 				return far__server_step(server);
 			}

@@ -234,7 +234,7 @@ static struct far__slave *make_local(const struct far__site *site, enum far__kin
 
 static void unmake_local(struct far__slave *slave)
 {
-	far__ports_empty(slave);
+	far__ports_empty(slave, false);
 	free(slave->server);
 	slave->server = NULL;
 	far__member_give(slave->number);
@@ -274,6 +274,13 @@ struct far_slave *far__slave_here(const struct far_options *o)
 	slave->thread = pthread_self();
 	far__thread.server = slave->server;
 	return set_up(&site, slave, o);
+}
+
+struct far__slave *far__slave_unserved(const struct far__site *site)
+{
+	struct far_options none = { .far__size = sizeof none };
+
+	return make_local(site, FAR_WAITER, &none);
 }
 
 /* What the slave process reads before its first call, and so does each that replaces it. */
@@ -344,6 +351,21 @@ static struct far__slave *open_myself(void)
 		slave = open_slave(&site, far__my_server->number, FAR_MYSELF, &none);
 	if (slave)
 		slave->server = far__my_server;
+	pthread_mutex_unlock(&once);
+	return slave;
+}
+
+struct far__slave *far__slave_owner(uintptr_t handle, const struct far__site *site)
+{
+	static pthread_mutex_t once = PTHREAD_MUTEX_INITIALIZER;
+	struct far_options none = { .far__size = sizeof none };
+	unsigned number = far__handle_number(handle);
+
+	pthread_mutex_lock(&once);
+	struct far__slave *slave = far__slave_by_number(number);
+
+	if (!slave && far__self)
+		slave = open_slave(site, number, FAR_OWNER, &none);
 	pthread_mutex_unlock(&once);
 	return slave;
 }
@@ -435,7 +457,7 @@ static int close_process(struct far__slave *slave, uint64_t deadline)
 		result = -EOWNERDEAD;
 	}
 	far__ports_idle(slave, FAR_FOREVER);
-	far__ports_empty(slave);
+	far__ports_empty(slave, false);
 	far__member_give(number);
 	return result;
 }
@@ -455,7 +477,7 @@ static int close_thread(struct far__slave *slave, uint64_t deadline)
 		pthread_detach(slave->thread);
 		far__member_dead(slave->number, 0);
 		far__ports_idle(slave, FAR_FOREVER);
-		far__ports_empty(slave);
+		far__ports_empty(slave, true);
 		return too_slow(slave, "left to itself");
 	}
 	/* Who had entered a port may have asked when nobody looked any more: that call is refused now. */
@@ -463,6 +485,17 @@ static int close_thread(struct far__slave *slave, uint64_t deadline)
 	far__ports_idle(slave, FAR_FOREVER);
 	unmake_local(slave);
 	return 0;
+}
+
+void far__slave_unserved_end(struct far__slave *slave)
+{
+	pthread_mutex_lock(&slave->lock);
+	atomic_store(&slave->handle, 0);
+	far__ports_shut(slave);
+	pthread_mutex_unlock(&slave->lock);
+	far__member_dead(slave->number, 0);
+	far__ports_idle(slave, FAR_FOREVER);
+	unmake_local(slave);
 }
 
 static int close_here(struct far__slave *slave)

@@ -14,7 +14,7 @@ void far_status(FILE *stream)
 	for (unsigned n = 1; n < FAR_SLAVES_MAX; n++) {
 		const struct far__slave *slave = far__slave_by_number(n);
 
-		if (slave && slave->handle)
+		if (slave && slave->handle && slave->kind < FAR_MYSELF)
 			*(slave->kind == FAR_PROCESS ? &processes : &threads) += 1;
 	}
 	far__park_status(stream);

@@ -384,7 +384,8 @@ static bool is_done(void *arg)
 
 	if (word != word_of(w->generation, RUNNING) || far_interrupted())
 		return true;
-	return port && (far__ring_is_answered(&port->lane.queue, position) || far__is_dead(port->slave->number));
+	return port && (far__ring_is_answered(&port->lane.queue, position) || far__is_dead(port->slave->number) ||
+			far__port_is_unwanted(port));
 }
 
 /* A slave that visits itself serves calls meanwhile, and one of those may end its thread. */
@@ -555,9 +556,25 @@ static void give_up(struct task *t, uint64_t generation)
 {
 	struct far__port *port = t->port;
 
+	if (t->holding)
+		far__holds_end_callbacks(&t->holds);
 	far__fail_late(t->site, t->handle, !far__port_give_up(port, &port->lane.queue, t->position, true));
 	t->quiet = true;
 	atomic_store_explicit(&t->word, word_of(generation, FORGOTTEN), memory_order_release);
+}
+
+/* A call that was made by way of the queue, and is not waited for any more: false if it has just been answered. */
+static bool abandon(struct task *t, uint64_t generation)
+{
+	struct far__port *port = t->port;
+	uint64_t word = word_of(generation, RUNNING);
+
+	if (!atomic_compare_exchange_strong(&t->word, &word, word_of(generation, LOCKED)))
+		return false;
+	far__port_give_up(port, &port->lane.queue, t->position, false);
+	t->quiet = true;
+	atomic_store_explicit(&t->word, word_of(generation, FORGOTTEN), memory_order_release);
+	return true;
 }
 
 /*
@@ -577,10 +594,12 @@ static bool await_reply(const struct far__call *call, struct waiting *w)
 	far__point("task.looked");
 	atomic_store(&t->word, word_of(w->generation, RUNNING));
 	await(w, deadline);
-	if (!far_interrupted())
+	if (!far_interrupted() && !(port && far__port_is_unwanted(port)))
 		return true;
-	far__fail(FAR_ECANCELLED, ECANCELED, call->site->function, call->site,
-		  "the call that waited for it was cancelled: the task can still be waited for");
+	if (call->op != FAR__OP_WAIT && !abandon(t, w->generation))
+		return true;
+	far__fail(FAR_ECANCELLED, ECANCELED, call->site->function, call->site, "the call that waited for it was cancelled%s",
+		  call->op == FAR__OP_WAIT ? ": the task can still be waited for" : "");
 	return false;
 }
 

@@ -14,6 +14,7 @@ void far__lane_attach(struct far__lane *lane, unsigned slave, unsigned number)
 	*lane = (struct far__lane){
 		.segment = segment,
 		.head = head,
+		.consumer = &segment->slave,
 		.call = {
 			.slots = &segment->call[number],
 			.bodies = (struct far__body *)(base + FAR_CALL_BODIES_AT) + number,

@@ -149,6 +149,7 @@ struct far__lane {
 	struct far__segment *segment;
 	struct far__lane_head *head;
 	struct far__ring call, queue;
+	struct far__park *consumer;	/* where the slave sleeps */
 	/* The slave's: see far__lane_look(). */
 	uint32_t patience;	/* for how many looks to wait for a crowd */
 	uint32_t left;		/* of them, now */
@@ -346,7 +347,7 @@ static inline void far__lane_ask(const struct far__lane *lane, const struct far_
 	far__point("lane.ask");
 	far__slot_fill(far__ring_slot(ring, position), m, far__asked(position));
 	far__point("lane.asked");
-	far__park_wake(&lane->segment->slave);
+	far__park_wake(lane->consumer);
 }
 
 /* The slave's: reply to it. */

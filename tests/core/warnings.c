@@ -41,6 +41,7 @@ int tasks(struct far_slave *slave);
 void setup(void *argument);
 double by_name(struct far_slave *slave);
 double objects(struct far_slave *slave, far_library *library);
+int called_back(struct far_slave *slave, far_library *library, void *arg);
 struct shape *make_shape(double w);
 void destroy_shape(struct shape *s);
 
@@ -234,4 +235,17 @@ double objects(struct far_slave *slave, far_library *library)
 		area = home->w;
 	far_free(home);
 	return area;
+}
+
+int call_twice(int (*f)(int, int), int (*g)(const char *, void *), void *arg);
+int told(const char *what, void *arg);
+
+int called_back(struct far_slave *slave, far_library *library, void *arg)
+{
+	int (*pointer)(int, int) = add;
+	int n = far_invoke(slave, call_twice, far_callback(add), far_callback(told), far_remote(arg));
+
+	n += far_invoke(library, call_twice, far_callback(pointer), far_callback(told, int (const char *, void *)), far_remote(arg));
+	n += far_invoke_within(5, slave, call_twice, n ? far_callback(add) : far_callback(pointer), NULL, NULL);
+	return n + far_call(slave, int, "int call(int (*)(int, int))", far_callback(&add));
 }

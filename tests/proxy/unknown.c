@@ -25,3 +25,18 @@ int give_answer(struct unknown *u)
 {
 	return u->give(u);
 }
+
+static int triple(int n)
+{
+	return 3 * n;
+}
+
+static int apply(int (*f)(int), int n)
+{
+	return f(n);
+}
+
+int call_unknown(struct far_slave *slave, bool with_type)
+{
+	return with_type ? far_invoke(slave, apply, far_callback(triple, int (int)), 4) : far_invoke(slave, apply, far_callback(triple), 4);
+}

@@ -65,6 +65,12 @@ static uint64_t sum(uint64_t *item, size_t n)
 	return s;
 }
 
+/* As mix(), by asking back. */
+static long mix_back(long (*back)(int, double, long), int a)
+{
+	return back(a, 0.5, a);
+}
+
 static size_t spell(char *to, size_t size, const char *text, int times)
 {
 	size_t n = 0;
@@ -275,6 +281,10 @@ static void call(struct far_slave *slave, uint64_t *r)
 		check(far_invoke(slave, close, far_fd(STDOUT_FILENO)), 0);
 		return;
 	case 6:
+		made++;
+		check(far_invoke(slave, mix_back, far_callback(mix, long (int, double, long)), a), mix(a, 0.5, a));
+		return;
+	case 7:
 		if (slaves_allocate) {
 			made++;
 			check(far_invoke(slave, churn, 50), 50);

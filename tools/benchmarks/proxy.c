@@ -55,6 +55,11 @@ int bench_add(int a, int b)
 	return a + b;
 }
 
+static int call_it(int (*f)(int, int), int n)
+{
+	return f(n, 1);
+}
+
 /* ------------------------------------------------------------------ contenders */
 
 /* Time @n evaluations of an expression of i, which gives an int. */
@@ -121,6 +126,11 @@ static uint64_t by_library(struct contender *c, unsigned n)
 	TIME_OF(far_invoke(bench.program, bench_add, i, 1));
 }
 
+static uint64_t with_a_callback(struct contender *c, unsigned n)
+{
+	TIME_OF(far_invoke(bench.slave, call_it, far_callback(bench_add), i));
+}
+
 static uint64_t wrapped_and_dropped(struct contender *c, unsigned n)
 {
 	(void)c;
@@ -149,6 +159,7 @@ static const struct part {
 	{ "bound function pointer", bound, captured, 0 },
 	{ "far_call() by prototype", by_prototype, captured, 0 },
 	{ "far_invoke() of a library", by_library, captured, 0 },
+	{ "call that is called back once", with_a_callback, captured, 0 },
 	{ "object wrapped and dropped", wrapped_and_dropped, captured, 0 },
 };
 
