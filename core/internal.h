@@ -195,6 +195,18 @@ static inline bool far__is_mirrored(const void *function)
 	return (intptr_t)function < 0;
 }
 
+static inline const struct far__mirror *far__mirror_of(const void *function)
+{
+	return (const struct far__mirror *)((uintptr_t)function & ~FAR_MIRRORED);
+}
+
+/*
+ * Of a small object the data comes in the reply to a small call (FAR_NOT_FEW), not in a
+ * cache line of its own: from word FAR_DATA_AT on, and behind it where it belongs, with its
+ * size in the upper 16 bits.
+ */
+enum { FAR_DATA_AT = 2, FAR_DATA_TO = FAR_SLOT_WORDS - 1, FAR_DATA_MAX = (FAR_DATA_TO - FAR_DATA_AT) * 8 };
+
 /* Where proxies of objects lie in this process: no others' objects do. */
 struct far__proxies {
 	uintptr_t begin, size;

@@ -68,7 +68,7 @@ static void jumped(void)
 static int replay(struct far_frame *frame)
 {
 	if (FAR_UNLIKELY(far__is_mirrored(frame->function))) {
-		const struct far__mirror *mirror = (const struct far__mirror *)((uintptr_t)frame->function & ~FAR_MIRRORED);
+		const struct far__mirror *mirror = far__mirror_of(frame->function);
 
 		frame->function = mirror->function;
 		int cut_short = far__replay(frame);
@@ -216,6 +216,25 @@ static void await_judgement(const struct far__segment *segment)
 		usleep(20);
 }
 
+/* The function behind a mirror whose data fits into the reply, which is returned; NULL: it is none such. */
+static const struct far__mirror *unmirror(struct far_frame *frame)
+{
+	const struct far__mirror *mirror = far__mirror_of(frame->function);
+
+	if (!far__is_mirrored(frame->function) || mirror->size > FAR_DATA_MAX)
+		return NULL;
+	frame->function = mirror->function;
+	return mirror;
+}
+
+static void add_data(struct far__message *reply, const struct far__mirror *mirror)
+{
+	memcpy(&reply->word[FAR_DATA_AT], mirror->from, mirror->size);
+	reply->word[FAR_DATA_TO] = (uintptr_t)mirror->to | mirror->size << 48;
+	reply->info |= FAR_NOT_FEW;
+	reply->few = false;
+}
+
 static void serve_call(struct far__server *server, const struct far__lane *lane, struct far__ring *ring)
 {
 	if (FAR_UNLIKELY(shm_load(&server->segment->doomed)))	/* partner: kill_if_guilty() in the zygote */
@@ -226,6 +245,7 @@ static void serve_call(struct far__server *server, const struct far__lane *lane,
 	uint32_t info = far__slot_info(slot);
 	bool small = far__info_is_small(info);
 	uint64_t words[FAR_MESSAGE_WORDS], deadline = 0, outer_deadline = 0;
+	const struct far__mirror *mirror = NULL;
 	struct far__message m;
 	struct far_frame frame;
 	struct far__running running;
@@ -245,6 +265,7 @@ static void serve_call(struct far__server *server, const struct far__lane *lane,
 		frame.registers.gp[1] = m.word[2];
 		frame.registers.rax = frame.registers.x87 = 0;
 		frame.stack_words = 0;
+		mirror = unmirror(&frame);
 	} else {
 		deadline = read_arguments(&m, far__ring_body(ring, position), &frame, words);
 		if (FAR_UNLIKELY(deadline) && far__now() >= deadline) {
@@ -266,6 +287,8 @@ static void serve_call(struct far__server *server, const struct far__lane *lane,
 		shm_store64(&server->segment->deadline, outer_deadline);
 	far__reply_write(&m, &frame, raised ? &running : NULL, *server->errnum);
 	m.few = small;
+	if (FAR_UNLIKELY(mirror != NULL) && !raised)
+		add_data(&m, mirror);
 	if (server->process && has_output())
 		fflush(stdout);
 	far__lane_answer(lane, ring, position, &m);

@@ -286,6 +286,9 @@ bool far__ring_take_out(const struct far__ring *ring, uint32_t position);
 /* An info that no request has: seven integer registers. */
 enum { FAR_TAKEN_OUT = 7 | 1 << 14 };
 
+/* In the info of a reply to a request of few words: it has all of them. */
+enum { FAR_NOT_FEW = 1 << 10 };
+
 /* What a slot carries, on its way in or out. */
 struct far__message {
 	uint32_t info;
@@ -337,7 +340,7 @@ static inline void far__slot_words(const struct far__slot *slot, struct far__mes
 static inline void far__slot_read(const struct far__slot *slot, struct far__message *m, bool few)
 {
 	m->info = far__slot_info(slot);
-	far__slot_words(slot, m, few);
+	far__slot_words(slot, m, few && !(m->info & FAR_NOT_FEW));
 }
 
 /* The producer's: make the request at @position of one of the lane's rings. */
