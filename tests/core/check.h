@@ -257,6 +257,16 @@ UNUSED static const char *status_text(void)
 	return text;
 }
 
+/* Of the far heap, in KiB. */
+UNUSED static size_t heap_in_use(void)
+{
+	const char *line = strstr(status_text(), "in use");
+	size_t large, small;
+
+	CHECK(line && sscanf(line, "in use %zu KiB in large blocks, %zu KiB", &large, &small) == 2);
+	return large + small;
+}
+
 /* What is printed to stderr in between; of this process, for slaves have a stderr of their own. */
 UNUSED static int captured_fd, real_stderr;
 

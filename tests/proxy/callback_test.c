@@ -600,7 +600,8 @@ TEST_BOTH(nothing_is_left_of_callbacks)
 	here = pthread_self();
 	CHECK_EQ(far_invoke(s, sum_of, far_callback(twice), 3), 6);
 	CHECK_EQ(far_slave_close(s), 0);
-	int fds = count_fds();
+	int fds = count_fds(), maps = count_maps();
+	size_t shared = heap_in_use();
 
 	/* A slave's number is used again only when all others have been: of those that callbacks need, too. */
 	for (int i = 0; i < 300; i++) {
@@ -610,4 +611,6 @@ TEST_BOTH(nothing_is_left_of_callbacks)
 		CHECK_EQ(far_slave_close(s), 0);
 	}
 	CHECK(count_fds() <= fds + 1);
+	CHECK(count_maps() <= maps + 4);
+	CHECK(heap_in_use() <= shared + 64);
 }

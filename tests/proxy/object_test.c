@@ -491,3 +491,39 @@ TEST_BOTH(objects_that_were_dropped_leave_nothing_behind)
 	CHECK_EQ(far_invoke(s, count_alive), 0);
 	CHECK_EQ(far_slave_close(s), 0);
 }
+
+static void lose_objects(unsigned slaves, int objects)
+{
+	for (unsigned i = 0; i < slaves; i++) {
+		struct far_slave *s = far_slave_process();
+
+		CHECK_EQ(far_invoke(s, count_alive), 0);
+		for (int k = 0; k < objects; k++) {
+			struct shape *r = far_wrap_with(destroy, s, make_rect, k, 1);
+
+			CHECK(r->area(r) == k);
+			CHECK(k % 3 || far_drop(r) == 0);
+		}
+		capture_begin();
+		kill(far_slave_pid(s), SIGKILL);
+		CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
+		CHECK(far_died(far_error()));
+		capture_end();
+	}
+}
+
+/* They are dropped when their slave is closed, and kept as long as others that were; a slave's number has a record. */
+TEST(objects_of_slaves_that_died_leave_nothing_behind)
+{
+	lose_objects(120, 15);
+	size_t start = mallinfo2().uordblks, shared = heap_in_use();
+	int maps = count_maps();
+
+	lose_objects(60, 0);
+	size_t records = mallinfo2().uordblks - start;
+
+	lose_objects(60, 15);
+	CHECK(mallinfo2().uordblks <= start + 2 * records + 8192);
+	CHECK(heap_in_use() <= shared + 64);
+	CHECK(count_maps() <= maps + 2);
+}
