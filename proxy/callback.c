@@ -347,7 +347,9 @@ void *far__callback(struct far__call *call, void *function, const void *planted,
 		return function;
 	}
 	call->buffers[call->nbuffers++] = (struct far__buffer){
-		.here = k->code, .size = (size_t)&k->callback, .use = FAR_CALLS_BACK, .argument = call->argument,
+		.here = k->code, .size = (size_t)&k->callback, .argument = call->argument,
+		/* In the window of a slave's addresses, if it has one, it is seen whether it is of an earlier incarnation. */
+		.use = FAR_CALLS_BACK | (far__space_window(k->code) < 0 ? FAR__REMOTE : 0),
 	};
 	return k->code;
 }

@@ -460,13 +460,15 @@ static int slow(int n)
 	return n;
 }
 
-TEST(a_slave_process_that_is_late_is_killed_and_its_callbacks_end)
+TEST(of_a_late_slave_process_callbacks_end_before_it_is_killed_or_with_it)
 {
 	struct far_slave *s = far_slave_process();
 
 	CHECK_EQ(far_invoke_within(120, s, sum_of, far_callback(slow), 1000), 0);
 	CHECK_FAILED(FAR_EDEADLINE);
-	CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
+	int err = far_slave_close(s);
+
+	CHECK(err == 0 || err == -EOWNERDEAD);
 }
 
 TEST(of_a_late_thread_callbacks_are_stale)

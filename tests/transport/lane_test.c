@@ -59,6 +59,17 @@ static void begin_anew(void)
 	cr_assert_eq(far__space_commit(SLAVE, 0, sizeof(struct far__segment)), 0);
 }
 
+/* Any but for one bit, which says that all words are there. */
+static uint32_t info_of_request(uint64_t n)
+{
+	return (uint32_t)n & ~(uint32_t)FAR_NOT_FEW;
+}
+
+static uint32_t info_of_reply(uint64_t n)
+{
+	return ~(uint32_t)n & ~(uint32_t)FAR_NOT_FEW;
+}
+
 /* A message that tells which it is, in all of its words. */
 static struct far__message message(uint32_t info, uint64_t n, bool few)
 {
@@ -79,7 +90,7 @@ static bool is_message(const struct far__message *m, uint32_t info, uint64_t n)
 
 static void ask(struct far__lane *lane, struct far__ring *ring, uint64_t n)
 {
-	struct far__message m = message((uint32_t)n, n, n % 2);
+	struct far__message m = message(info_of_request(n), n, n % 2);
 
 	far__lane_ask(lane, ring, ring->position++, &m);
 }
@@ -91,9 +102,9 @@ static bool answer(struct far__lane *lane, struct far__ring *ring, uint64_t n)
 	struct far__message m;
 
 	far__slot_read(far__ring_slot(ring, position), &m, n % 2);
-	if (!is_message(&m, (uint32_t)n, n))
+	if (!is_message(&m, info_of_request(n), n))
 		return false;
-	m = message(~(uint32_t)n, n + 1000000, n % 3 == 0);
+	m = message(info_of_reply(n), n + 1000000, n % 3 == 0);
 	far__lane_answer(lane, ring, position, &m);
 	return true;
 }
@@ -104,7 +115,7 @@ static bool is_reply(const struct far__ring *ring, uint32_t position, uint64_t n
 	struct far__message m;
 
 	far__slot_read(far__ring_slot(ring, position), &m, n % 3 == 0);
-	return is_message(&m, ~(uint32_t)n, n + 1000000);
+	return is_message(&m, info_of_reply(n), n + 1000000);
 }
 
 /* -------------------------------------------------------------------- tests */
