@@ -401,7 +401,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "far_init: %s\n", far_error()->message);
 		return 1;
 	}
-	unsigned seconds = begin(argc, argv, 4);
+	unsigned seconds = begin(argc, argv, 3);
 	uint64_t r = random_start(1000000);
 	pthread_t thread[CALLERS], reopener;
 	size_t large, small;

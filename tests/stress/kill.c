@@ -18,7 +18,7 @@
 #include "stress.h"
 
 #ifdef __SANITIZE_ADDRESS__
-enum { KILLS = 500, MORE_MAPPINGS = 40 };	/* its allocator's are not ours to count */
+enum { KILLS = 300, MORE_MAPPINGS = 40 };	/* its allocator's are not ours to count */
 #else
 enum { KILLS = 6700, MORE_MAPPINGS = 4 };
 #endif

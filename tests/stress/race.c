@@ -13,7 +13,7 @@
 #include "stress.h"
 
 enum {
-	SECONDS = 6,
+	SECONDS = 4,
 	WORKERS = 6,		/* each has a slave of its own; the last a thread, which cannot be killed */
 	TASKS = 12,		/* at once, of a worker */
 	CELLS = 4096,		/* so many calls later a late one is no longer at work */

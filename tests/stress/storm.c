@@ -357,7 +357,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "far_init: %s\n", far_error()->message);
 		return 1;
 	}
-	unsigned seconds = begin(argc, argv, 6);
+	unsigned seconds = begin(argc, argv, 4);
 
 	for (unsigned i = 0; i < SLAVES; i++) {
 		slaves[i] = i % 2 ? far_slave_process(.setup = set_up) : far_slave_thread();
