@@ -551,29 +551,28 @@ static void await_mine(struct waiting *w, uint64_t deadline)
 	far__port_leave(port);
 }
 
-/* A LOCKED task that is no longer waited for, because it is late: it ends without its reply. */
-static void give_up(struct task *t, uint64_t generation)
+/* A LOCKED task that is no longer waited for ends without its reply: whether it had begun. */
+static bool give_up(struct task *t, uint64_t generation, bool late)
 {
 	struct far__port *port = t->port;
 
 	if (t->holding)
 		far__holds_end_callbacks(&t->holds);
-	far__fail_late(t->site, t->handle, !far__port_give_up(port, &port->lane.queue, t->position, true));
+	bool ran = !far__port_give_up(port, &port->lane.queue, t->position, late);
+
 	t->quiet = true;
 	atomic_store_explicit(&t->word, word_of(generation, FORGOTTEN), memory_order_release);
+	return ran;
 }
 
 /* A call that was made by way of the queue, and is not waited for any more: false if it has just been answered. */
 static bool abandon(struct task *t, uint64_t generation)
 {
-	struct far__port *port = t->port;
 	uint64_t word = word_of(generation, RUNNING);
 
 	if (!atomic_compare_exchange_strong(&t->word, &word, word_of(generation, LOCKED)))
 		return false;
-	far__port_give_up(port, &port->lane.queue, t->position, false);
-	t->quiet = true;
-	atomic_store_explicit(&t->word, word_of(generation, FORGOTTEN), memory_order_release);
+	give_up(t, generation, false);
 	return true;
 }
 
@@ -588,7 +587,10 @@ static bool await_reply(const struct far__call *call, struct waiting *w)
 	struct far__port *port = atomic_load_explicit(&t->port, memory_order_relaxed);
 
 	if (port && deadline != FAR_FOREVER && far__now() >= deadline) {
-		give_up(t, w->generation);
+		const struct far__site *site = t->site;
+		uintptr_t handle = t->handle;
+
+		far__fail_late(site, handle, give_up(t, w->generation, true));
 		return false;
 	}
 	far__point("task.looked");

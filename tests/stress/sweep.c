@@ -4,7 +4,6 @@
  * errno that it may.
  *
  *	sweep [-a] [SCENARIO]
- *	sweep --list
  *
  * points.h tells what a point is. By default the first two times at each place
  * count, or the first where each point takes a new master; with -a nearly all. An observer starts each master, and each master a slave to
@@ -961,11 +960,6 @@ int main(int argc, char **argv)
 	if (shared == MAP_FAILED) {
 		perror("mmap");
 		return 1;
-	}
-	if (argc > 1 && !strcmp(argv[1], "--list")) {
-		for (unsigned i = 0; i < sizeof scenarios / sizeof *scenarios; i++)
-			puts(scenarios[i].name);
-		return 0;
 	}
 	if (argc > 1 && !strcmp(argv[1], "-a")) {
 		nearly_all = true;
