@@ -45,9 +45,9 @@ void far__back_give_up(struct far__port *port)
 {
 	struct far__back *b = port->back;
 
-	port->serves = NULL;
 	if (!b)
 		return;
+	far__port_set_serves(port, NULL);
 	for (struct far__callback *c = b->first; c; c = c->next)
 		shm_store(&c->upcall->wanted, 0);
 	b->active = 0;
@@ -137,7 +137,7 @@ void far__callback_begin(struct far__callback *c)
 		return;
 	b->active++;
 	b->slave->server->errnum = &errno;
-	c->port->serves = b->slave->server;
+	far__port_set_serves(c->port, b->slave->server);
 	c->port->serves_lanes = UINT32_MAX;
 	shm_add(&c->upcall->wanted, 1);
 }
@@ -150,7 +150,7 @@ void far__callback_end(struct far__callback *c)
 	if (b != c->port->back || !b->active)
 		return;
 	if (!--b->active)
-		c->port->serves = NULL;
+		far__port_set_serves(c->port, NULL);
 	shm_add(&c->upcall->wanted, -1u);
 	wake_callers(b);
 }
@@ -166,20 +166,20 @@ bool far__upcall_begin(const struct far__upcall *u, const struct far__site *site
 	before->port = port;
 	if (!port)
 		return false;
-	before->serves = port->serves;
+	before->serves = far__port_serves(port);
 	before->serves_lanes = port->serves_lanes;
 	before->wanted = port->wanted;
 	port->wanted = &u->wanted;
 	port->lane.consumer = &segment->lane[u->lane].producer;
 	/* A thread that the function has started is none of the caller's, and serves nothing. */
-	port->serves = server && server->number == u->slave ? server : NULL;
+	far__port_set_serves(port, server && server->number == u->slave ? server : NULL);
 	port->serves_lanes = 1u << u->lane;
 	return true;
 }
 
 void far__upcall_end(const struct far__upcall_state *before)
 {
-	before->port->serves = before->serves;
+	far__port_set_serves(before->port, before->serves);
 	before->port->serves_lanes = before->serves_lanes;
 	before->port->wanted = before->wanted;
 }

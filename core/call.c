@@ -810,7 +810,7 @@ static int schedule(struct far__call *call, struct far_registers *registers, str
 	if (!*far__port_task(port, position + AHEAD))
 		shm_own(far__ring_slot(queue, position + AHEAD));
 	/* A port that several threads share is one's alone while it serves. */
-	if (FAR_UNLIKELY(port->serves != NULL) && is_invoke(call)) {
+	if (FAR_UNLIKELY(far__port_serves(port) != NULL) && is_invoke(call)) {
 		far__port_await(port, queue, position, call->deadline, NULL, NULL);
 		int x87 = far__task_collect(call, registers);
 

@@ -248,7 +248,7 @@ struct far__port {
 	struct far__spin spin;
 	struct far__holds *left;	/* what an abandoned call holds, or NULL */
 	/* What is served while a call is waited for: see back.c. */
-	struct far__server *serves;	/* or NULL */
+	_Atomic(struct far__server *) serves;	/* or NULL */
 	uint32_t serves_lanes;		/* of its lanes, a bit each */
 	struct far__awaited *waits;	/* for whose replies it waits meanwhile, the innermost first */
 	const uint32_t *_Atomic wanted;	/* 0 there: the call will not be answered; or NULL */
@@ -591,6 +591,17 @@ static inline bool far__port_is_mine(const struct far__port *port)
 /* Make the queue of a port that has none (no .task): false and far_error() if there is no memory. */
 bool far__port_need_queue(struct far__port *port, const struct far__site *site);
 
+/* Only its thread sets it, or who closes the slave; others may look who wait for one of the thread's tasks. */
+static inline struct far__server *far__port_serves(const struct far__port *port)
+{
+	return atomic_load_explicit(&port->serves, memory_order_relaxed);
+}
+
+static inline void far__port_set_serves(struct far__port *port, struct far__server *server)
+{
+	atomic_store_explicit(&port->serves, server, memory_order_relaxed);
+}
+
 /*
  * Wait until the call at @position is answered (true), or never will be, or the
  * deadline, or the caller's own call is cancelled; or @also(@arg), if not NULL.
@@ -607,7 +618,7 @@ static inline bool far__port_await(struct far__port *port, const struct far__rin
 		return true;
 	if (ring == &port->lane.queue)
 		far__lane_hurry(&port->lane);
-	for (int i = 0; i < GLANCES && !port->serves; i++) {
+	for (int i = 0; i < GLANCES && !far__port_serves(port); i++) {
 		shm_relax();
 		if (far__ring_is_answered(ring, position))
 			return true;

@@ -135,7 +135,7 @@ static void open_lane(struct far__slave *slave, struct far__port *port, unsigned
 	port->queued = port->abandoned = false;
 	port->timed = slave->deadline_ms;
 	port->spin = (struct far__spin){ 0 };
-	port->serves = NULL;
+	far__port_set_serves(port, NULL);
 	port->waits = NULL;
 	port->wanted = NULL;
 	port->visited = FAR_UNVISITED;
@@ -363,7 +363,9 @@ bool far__port_waits(const struct far__port *port, const struct far__ring *ring,
 
 static bool is_called(const struct far__port *port)
 {
-	return port->serves && far__server_has_work(port->serves, port->serves_lanes);
+	struct far__server *server = far__port_serves(port);
+
+	return server && far__server_has_work(server, port->serves_lanes);
 }
 
 static bool settled_or_called(void *arg)
@@ -428,7 +430,7 @@ static void await_once(struct far__awaited *a, uint64_t deadline)
 static void serve_meanwhile(struct far__port *port)
 {
 	struct far__park *consumer = port->lane.consumer;
-	struct far__server *server = port->serves;
+	struct far__server *server = far__port_serves(port);
 
 	for (uint32_t lanes = (uint32_t)shm_load64(&server->segment->ready) & port->serves_lanes; lanes; lanes &= lanes - 1) {
 		unsigned number = (unsigned)__builtin_ctz(lanes);
@@ -466,7 +468,7 @@ bool far__port_await_slowly(struct far__port *port, const struct far__ring *ring
 
 	if (server && server->number == port->slave->number) {
 		await_myself(&awaited, deadline);
-	} else if (port->serves) {
+	} else if (far__port_serves(port)) {
 		await_serving(&awaited, deadline);
 	} else if (deadline) {
 		await_once(&awaited, deadline);
