@@ -16,13 +16,14 @@
 
 #include "stress.h"
 
+/* Under AddressSanitizer nobody forks: a child may find the allocator locked, by a thread that it does not have. */
 #ifdef __SANITIZE_ADDRESS__
-enum { WAYS = 1 };	/* what other threads of the parent hold would be leaks in a child that exits */
+enum { FORKERS = 0 };
 #else
-enum { WAYS = 3 };
+enum { FORKERS = 1 };
 #endif
 
-enum { CALLERS = 3, SLAVES = 4, THREADS = CALLERS + 4 };
+enum { CALLERS = 3, SLAVES = 4, THREADS = CALLERS + 3 + FORKERS };
 
 static struct far_slave *slaves[SLAVES];
 static atomic_bool stop;
@@ -269,7 +270,7 @@ static void *forker(void *arg)
 	int status;
 
 	while (!stop) {
-		unsigned way = below(&r, WAYS);
+		unsigned way = below(&r, 3);
 
 		parents_task = far_schedule(slaves[0], mix, 1, 2.0, 3);
 		parents_block = far_alloc(100);
@@ -328,7 +329,7 @@ static void *visitor(void *arg)
 
 static void run(unsigned ms)
 {
-	static void *(*const others[])(void *) = { starter, stepper, forker, visitor };
+	static void *(*const others[])(void *) = { starter, stepper, visitor, forker };
 	pthread_t thread[THREADS];
 
 	stop = false;
