@@ -38,7 +38,7 @@ static struct {
 	struct far_slave *_Atomic slave;
 	pthread_mutex_t lock;		/* for .closing and pidfd */
 	bool closing;			/* the assassin may kill it */
-	bool was_killed;
+	atomic_bool was_killed;
 	int pidfd;
 } places[SLAVES];
 
@@ -325,11 +325,11 @@ static bool send_signal(int pidfd, int signal)
 
 static void kill_place(unsigned i, atomic_ulong *how)
 {
+	places[i].was_killed = true;	/* before: who closes it may hear of its death before this thread goes on */
 	if (send_signal(places[i].pidfd, SIGKILL)) {
 		kills++;
 		(*how)++;
 	}
-	places[i].was_killed = true;
 }
 
 static void open_place(unsigned i, uint64_t *r)
