@@ -337,37 +337,38 @@ void far__slaves_forget(void)
 	highest = 0;
 }
 
-/* This slave process as it sees itself: when a call to it is first made in it, for most start without. */
-static struct far__slave *open_myself(void)
+/* The record in a slave process of a member that others made: opened when it is first wanted. */
+static struct far__slave *open_once(const struct far__site *site, unsigned number, enum far__kind kind)
 {
 	static pthread_mutex_t once = PTHREAD_MUTEX_INITIALIZER;
 	struct far_options none = { .far__size = sizeof none };
-	struct far__site site = { .function = "far_init" };
 
 	pthread_mutex_lock(&once);
-	struct far__slave *slave = far__slave_by_number(far__my_server->number);
+	struct far__slave *slave = far__slave_by_number(number);
 
-	if (!slave)
-		slave = open_slave(&site, far__my_server->number, FAR_MYSELF, &none);
+	/* There is a closed one if a slave of this process had the number before. */
+	if (!slave || !slave->handle)
+		slave = open_slave(site, number, kind, &none);
+	pthread_mutex_unlock(&once);
+	return slave;
+}
+
+/* This slave process as it sees itself: when a call to it is first made in it, for most start without. */
+static struct far__slave *open_myself(void)
+{
+	struct far__site site = { .function = "far_init" };
+	struct far__slave *slave = open_once(&site, far__my_server->number, FAR_MYSELF);
+
 	if (slave)
 		slave->server = far__my_server;
-	pthread_mutex_unlock(&once);
 	return slave;
 }
 
 struct far__slave *far__slave_owner(uintptr_t handle, const struct far__site *site)
 {
-	static pthread_mutex_t once = PTHREAD_MUTEX_INITIALIZER;
-	struct far_options none = { .far__size = sizeof none };
 	unsigned number = far__handle_number(handle);
 
-	pthread_mutex_lock(&once);
-	struct far__slave *slave = far__slave_by_number(number);
-
-	if (!slave && far__self)
-		slave = open_slave(site, number, FAR_OWNER, &none);
-	pthread_mutex_unlock(&once);
-	return slave;
+	return far__self ? open_once(site, number, FAR_OWNER) : far__slave_by_number(number);
 }
 
 /* --------------------------------------------------------------- using */

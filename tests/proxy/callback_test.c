@@ -565,6 +565,32 @@ TEST_BOTH(twenty_threads_are_called_back_each_by_its_own_calls)
 	CHECK_EQ(far_slave_close(s), 0);
 }
 
+/* As many slaves of a slave as there are numbers. */
+static void *have_many(void *unused)
+{
+	for (int i = 0; i < 4096; i++)
+		CHECK_EQ(far_slave_close(far_slave_here()), 0);
+	return unused;
+}
+
+static int wear_numbers(void)
+{
+	pthread_t t;
+
+	return pthread_create(&t, NULL, have_many, NULL) || pthread_join(t, NULL);
+}
+
+TEST(a_slave_that_has_had_slaves_of_every_number_calls_back)
+{
+	struct far_slave *s = far_slave_process();
+
+	CHECK_EQ(far_invoke(s, wear_numbers), 0);
+	here = pthread_self();
+	CHECK_EQ(far_invoke(s, sum_of, far_callback(twice), 3), 6);
+	CHECK_OK();
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
 static void *call_in_thread(void *f)
 {
 	return (void *)(intptr_t)((int (*)(int))(uintptr_t)f)(20);
