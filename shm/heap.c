@@ -107,6 +107,16 @@ static int discard(uint32_t first, uint32_t n)
 	return far__object_discard(far__space.heap_fd, object_offset(unit_address(first)), n * UNIT);
 }
 
+/*
+ * Map the pages of units that somebody will fill, all at once: that takes a tenth of
+ * the faults that touching them one by one would be. Only a hint: where the kernel does
+ * not know it (before 5.14), the faults do it.
+ */
+static void map_pages(uint32_t first, uint32_t n)
+{
+	SYS(madvise, unit_address(first), n * UNIT, MADV_POPULATE_WRITE);
+}
+
 static unsigned blocks_of(unsigned class)
 {
 	return (unsigned)(UNIT / class_size[class]);
@@ -336,16 +346,17 @@ static uint32_t claim_run(uint32_t n, bool *fresh, int *err)
 	if (committed == n)
 		return first;
 	*err = commit(unit_address(first), n * UNIT);
-	if (*err) {
-		/* Nothing else touches these units: give back what was reserved of them. It is zero if it stays. */
-		for (uint32_t i = first; i < first + n; i++)
-			if (!(shm_load64(&state[i]) & COMMITTED))
-				discard(i, 1);
-		shm_add(&head->kept, committed);
-		unclaim(first, n);
-		return 0;
+	if (*err == 0) {
+		map_pages(first, n);
+		return first;
 	}
-	return first;
+	/* Nothing else touches these units: give back what was reserved of them. It is zero if it stays. */
+	for (uint32_t i = first; i < first + n; i++)
+		if (!(shm_load64(&state[i]) & COMMITTED))
+			discard(i, 1);
+	shm_add(&head->kept, committed);
+	unclaim(first, n);
+	return 0;
 }
 
 static void *alloc_large(size_t size, bool zero, int *err)
