@@ -1,21 +1,20 @@
 /* What the system tells of processes and threads, and where they may run. */
 #include "proc.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <sched.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
-static bool is_running(pid_t tid)
+static bool state_is_running(const char *path)
 {
-	char path[64], line[512];
+	char line[512];
 	bool running = false;
-
-	snprintf(path, sizeof path, "/proc/%d/stat", (int)tid);
 	FILE *f = fopen(path, "re");
 
 	if (!f)
@@ -28,6 +27,37 @@ static bool is_running(pid_t tid)
 	}
 	fclose(f);
 	return running;
+}
+
+static bool is_running(pid_t tid)
+{
+	char path[64];
+
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)tid);
+	return state_is_running(path);
+}
+
+bool others_run(pid_t pid)
+{
+	char path[300];
+	bool found = false;
+	struct dirent *entry;
+
+	snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+	DIR *tasks = opendir(path);
+
+	if (!tasks)
+		return false;
+	while (!found && (entry = readdir(tasks))) {
+		pid_t tid = atoi(entry->d_name);
+
+		if (tid == 0 || tid == gettid())
+			continue;
+		snprintf(path, sizeof path, "/proc/%d/task/%d/stat", (int)pid, (int)tid);
+		found = state_is_running(path);
+	}
+	closedir(tasks);
+	return found;
 }
 
 void idle(pid_t tid)

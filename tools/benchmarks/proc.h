@@ -2,10 +2,14 @@
 #ifndef BENCH_PROC_H
 #define BENCH_PROC_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 /* Sleep a millisecond, and on until thread @tid sleeps too (0: no thread is meant). */
 void idle(pid_t tid);
+
+/* Whether a thread of process @pid runs or could run, the calling one left aside. */
+bool others_run(pid_t pid);
 
 /* Sleep so long, at most 999 ms. */
 void rest(unsigned ms);

@@ -9,12 +9,6 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#ifdef __clang__
-#define COMPILER "clang " __clang_version__
-#else
-#define COMPILER "gcc " __VERSION__
-#endif
-
 struct row *report_samples(struct report *r, const char *name, enum unit unit, struct samples *s)
 {
 	if (r->rows == sizeof r->row / sizeof r->row[0]) {
@@ -42,29 +36,6 @@ struct row *report_figure(struct report *r, const char *name, const char *floor_
 	row->ratio = samples_median(&f->ratio);
 	row->excess = samples_median(&f->excess);
 	return row;
-}
-
-struct text {
-	char s[48];
-};
-
-static struct text text_of(enum unit unit, double v)
-{
-	struct text t;
-
-	if (isnan(v))
-		snprintf(t.s, sizeof t.s, "-");
-	else if (unit == BYTES)
-		snprintf(t.s, sizeof t.s, "%.0f KiB", v / 1024);
-	else if (unit == RATE)
-		snprintf(t.s, sizeof t.s, "%.2f M/s", 1e3 / v);
-	else if (v < 10e3)
-		snprintf(t.s, sizeof t.s, "%.*f ns", v < 100, v);
-	else if (v < 10e6)
-		snprintf(t.s, sizeof t.s, "%.1f us", v / 1e3);
-	else
-		snprintf(t.s, sizeof t.s, "%.1f ms", v / 1e6);
-	return t;
 }
 
 static void set_goal(struct row *row, bool met, const char *before, double limit, const char *after)
@@ -117,20 +88,6 @@ void report_print(const struct report *r, unsigned from)
 	fflush(stdout);
 }
 
-static struct text cpu_model(void)
-{
-	struct text t = { "unknown CPU" };
-	char line[256];
-	FILE *f = fopen("/proc/cpuinfo", "re");
-
-	if (!f)
-		return t;
-	while (fgets(line, sizeof line, f) && sscanf(line, "model name : %47[^\n]", t.s) != 1)
-		;
-	fclose(f);
-	return t;
-}
-
 void report_machine(const struct report *r)
 {
 	struct utsname u;
@@ -140,12 +97,6 @@ void report_machine(const struct report *r)
 	getloadavg(&load, 1);
 	printf("%s, %ld cores (caller on %d, slaves on %d), load %.1f; %s %s; %s\n", cpu_model().s,
 	       sysconf(_SC_NPROCESSORS_ONLN), r->cores[0], r->cores[1], load, u.sysname, u.release, COMPILER);
-}
-
-/* JSON knows no NAN. */
-static void put_number(FILE *f, const char *key, double v)
-{
-	fprintf(f, isnan(v) ? ", \"%s\": null" : ", \"%s\": %.6g", key, v);
 }
 
 static void put_row(FILE *f, const struct row *row)

@@ -2,16 +2,15 @@
 #ifndef BENCH_REPORT_H
 #define BENCH_REPORT_H
 
+#include "text.h"
 #include "turns.h"
-
-enum unit { TIME, RATE, BYTES };
 
 enum goal { NO_GOAL, MISSED, MET };
 
 /* No pointers: a row can be sent through a pipe. What is not known is NAN. */
 struct row {
 	char name[64], floor_name[32];
-	enum unit unit;			/* a rate is kept as the time of one operation */
+	enum unit unit;
 	double median, p10, p90;	/* of the batches, in nanoseconds or bytes */
 	double p99;			/* of single operations, if they were timed singly */
 	double floor, ratio, excess;

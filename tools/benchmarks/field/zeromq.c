@@ -1,0 +1,139 @@
+/* ZeroMQ: a DEALER calls a ROUTER in another process, over a Unix socket. */
+#include "contender.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <zmq.h>
+
+static void *client;
+
+static int receive_message(zmq_msg_t *m, void *socket)
+{
+	int n;
+
+	zmq_msg_init(m);
+	while ((n = zmq_msg_recv(m, socket, 0)) < 0 && errno == EINTR)
+		;
+	if (n < 0)
+		die("zmq_msg_recv");
+	return n;
+}
+
+static void send_bytes(void *socket, const void *p, size_t n, int flags)
+{
+	while (zmq_send(socket, p, n, flags) < 0)
+		if (errno != EINTR)
+			die("zmq_send");
+}
+
+/* Two integers are a call, of which a third wants no answer; anything else is a buffer. */
+static bool answer_to(const void *p, size_t n, int32_t *result)
+{
+	const int32_t *call = p;
+
+	if (n > 3 * sizeof *call) {
+		*result = check(p, n);
+		return true;
+	}
+	*result = answer(call[0], call[1]);
+	return n == 2 * sizeof *call;
+}
+
+static void serve(void *path)
+{
+	void *context = zmq_ctx_new(), *server = zmq_socket(context, ZMQ_ROUTER);
+
+	if (zmq_bind(server, path))
+		die("zmq_bind");
+	for (;;) {
+		zmq_msg_t sender, message;
+		int32_t result;
+
+		receive_message(&sender, server);
+		size_t n = (size_t)receive_message(&message, server);
+
+		if (answer_to(zmq_msg_data(&message), n, &result)) {
+			while (zmq_msg_send(&sender, server, ZMQ_SNDMORE) < 0)
+				if (errno != EINTR)
+					die("zmq_msg_send");
+			send_bytes(server, &result, sizeof result, 0);
+		} else {
+			zmq_msg_close(&sender);
+		}
+		zmq_msg_close(&message);
+	}
+}
+
+static void open_zeromq(const struct place *place)
+{
+	static char address[100];
+	int unlimited = 0;
+
+	snprintf(address, sizeof address, "ipc://%s", socket_path());
+	fork_side(place->other, serve, address);
+
+	void *context = zmq_ctx_new();
+
+	client = zmq_socket(context, ZMQ_DEALER);
+	/* By default a queue drops, or blocks, at a thousand messages. */
+	zmq_setsockopt(client, ZMQ_SNDHWM, &unlimited, sizeof unlimited);
+	if (zmq_connect(client, address))
+		die("zmq_connect");
+}
+
+static const char *version(void)
+{
+	static char text[32];
+	int major, minor, patch;
+
+	zmq_version(&major, &minor, &patch);
+	snprintf(text, sizeof text, "%d.%d.%d", major, minor, patch);
+	return text;
+}
+
+static void send_call(int32_t a, int32_t b)
+{
+	int32_t call[] = { a, b };
+
+	send_bytes(client, call, sizeof call, 0);
+}
+
+static int32_t receive(void)
+{
+	int32_t result;
+
+	while (zmq_recv(client, &result, sizeof result, 0) < 0)
+		if (errno != EINTR)
+			die("zmq_recv");
+	return result;
+}
+
+static int32_t call(int32_t a, int32_t b)
+{
+	send_call(a, b);
+	return receive();
+}
+
+static void post(int32_t a, int32_t b)
+{
+	int32_t message[] = { a, b, 0 };
+
+	send_bytes(client, message, sizeof message, 0);
+}
+
+static int32_t pass(uint8_t *p, size_t n)
+{
+	send_bytes(client, p, n, 0);
+	return receive();
+}
+
+const struct system contender = {
+	.version = version,
+	.open = open_zeromq,
+	.call = call,
+	.send = send_call,
+	.receive = receive,
+	.post = post,
+	.pass = pass,
+};
