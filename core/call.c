@@ -32,7 +32,9 @@ _Static_assert(offsetof(struct far_frame, function) == 192, "call_x86_64.S: FUNC
 _Static_assert(offsetof(struct far_frame, stack) == 200, "call_x86_64.S: STACK");
 _Static_assert(offsetof(struct far_frame, stack_words) == 208, "call_x86_64.S: STACK_WORDS");
 _Static_assert(offsetof(struct far_frame, sp) == 216, "call_x86_64.S: SP");
+_Static_assert(offsetof(struct far__call, site) == 0, "call_x86_64.S: SITE");
 _Static_assert(offsetof(struct far__call, jump) == 40, "call_x86_64.S: JUMP");
+_Static_assert(offsetof(struct far__site, vectors) == 26, "call_x86_64.S: VECTORS");
 _Static_assert((int)FAR_INT_REGISTERS == FAR__INTS && (int)FAR_VECTOR_REGISTERS == FAR__VECTORS, "farcall.h");
 
 #define BODY_BYTES	sizeof(struct far__body)

@@ -10,7 +10,9 @@
 #define STACK		200
 #define STACK_WORDS	208
 #define SP		216
-#define JUMP		40	/* in struct far__call */
+#define SITE		0	/* in struct far__call */
+#define JUMP		40
+#define VECTORS		26	/* in struct far__site */
 
 	.text
 
@@ -38,6 +40,9 @@ far__capture:
 	mov	%r8, 32(%rsp)
 	mov	%r9, 40(%rsp)
 	mov	%rax, RAX(%rsp)
+	mov	SITE(%r10), %r11
+	cmpb	$0, VECTORS(%r11)	/* none in most calls, and eight stores are felt */
+	je	5f
 	movaps	%xmm0, VECTOR+0(%rsp)
 	movaps	%xmm1, VECTOR+16(%rsp)
 	movaps	%xmm2, VECTOR+32(%rsp)
@@ -46,7 +51,7 @@ far__capture:
 	movaps	%xmm5, VECTOR+80(%rsp)
 	movaps	%xmm6, VECTOR+96(%rsp)
 	movaps	%xmm7, VECTOR+112(%rsp)
-	mov	%r10, REGISTERS(%rsp)
+5:	mov	%r10, REGISTERS(%rsp)
 	mov	%r10, %rdi
 	mov	%rsp, %rsi
 	lea	16(%rbp), %rdx
