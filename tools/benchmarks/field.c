@@ -81,9 +81,9 @@ static const struct section sections[] = {
 	{ "asleep", ASLEEP, "futex", .neighbours = true, .title = "Round trip that finds the other side asleep", .rounds = 20, .measure = {
 		{ "asleep", "asleep 5" },
 	} },
-	{ "paced", PACED, "futex", .title = "Round trips at a steady pace", .rounds = 20, .measure = {
-		{ "1 kHz", "paced 1000 200" },
-		{ "10 Hz", "paced 10 10", .rounds = 5 },
+	{ "paced", PACED, "futex", .neighbours = true, .title = "Round trips at a steady pace", .rounds = 15, .measure = {
+		{ "1 kHz", "paced 1000 100" },
+		{ "10 Hz", "paced 10 8", .rounds = 4 },
 	} },
 	{ "schedule", SCHEDULE, .rates = true, .title = "Calls a second, all answers fetched but the forgotten ones'", .rounds = 20, .measure = {
 		{ "window 1", "stream 1", .target_ms = 10, .chunks = 3 },

@@ -190,6 +190,7 @@ int findings_markdown(const struct findings *f, const char *path)
 {
 	FILE *file = fopen(path, "we");
 	const struct section *last = NULL;
+	const char *comma = "";
 	struct utsname u;
 
 	if (!file)
@@ -197,9 +198,12 @@ int findings_markdown(const struct findings *f, const char *path)
 	uname(&u);
 	fprintf(file, "%s, %ld cores, Linux %s, %s. Versions:", cpu_model().s, sysconf(_SC_NPROCESSORS_ONLN), u.release,
 		COMPILER);
-	for (unsigned i = 0; i < f->count; i++)
-		if (f->version[i][0] && strcmp(f->version[i], "-"))
-			fprintf(file, "%s %s %s", i ? "," : "", f->entries[i].name, f->version[i]);
+	for (unsigned i = 0; i < f->count; i++) {
+		if (!f->version[i][0] || !strcmp(f->version[i], "-"))
+			continue;
+		fprintf(file, "%s %s %s", comma, f->entries[i].name, f->version[i]);
+		comma = ",";
+	}
 	fputs(".\n", file);
 	for (unsigned i = 0; i < f->results; i++) {
 		if (f->result[i].section != last)

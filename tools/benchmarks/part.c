@@ -37,11 +37,19 @@ static void fail(struct part *p, const char *why)
 	p->failed = true;
 }
 
-/* The next line of it, in p->reply: false if it fails. */
-static bool read_line(struct part *p)
+static bool starts_with(const char *line, const char *word)
 {
-	if (getline(&p->reply, &p->room, p->in) > 0)
-		return true;
+	return !strncmp(line, word, strlen(word));
+}
+
+/* The next answer of it, in p->reply: false if it fails. What its system prints meanwhile is shown. */
+static bool read_answer(struct part *p)
+{
+	while (getline(&p->reply, &p->room, p->in) > 0) {
+		if (starts_with(p->reply, "ready ") || starts_with(p->reply, "ok") || starts_with(p->reply, "cannot"))
+			return true;
+		fprintf(stderr, "bench: %s: %s", p->name, p->reply);
+	}
 	fail(p, ferror(p->in) && errno == EAGAIN ? "does not answer" : "ended");
 	return false;
 }
@@ -73,7 +81,7 @@ static bool read_ready(struct part *p)
 {
 	int used;
 
-	if (!read_line(p))
+	if (!read_answer(p))
 		return false;
 	if (sscanf(p->reply, "ready %31s%n", p->version, &used) != 1) {
 		fail(p, "is not ready");
@@ -155,7 +163,7 @@ int part_command(struct part *p, const char *command, double *figure, int max)
 		fail(p, "ended");
 		return -1;
 	}
-	if (!read_line(p) || strncmp(p->reply, "ok", 2))
+	if (!read_answer(p) || !starts_with(p->reply, "ok"))
 		return -1;
 	for (char *end, *s = p->reply + 2; n < max; s = end, n++) {
 		figure[n] = strtod(s, &end);
