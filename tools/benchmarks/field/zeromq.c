@@ -8,6 +8,18 @@
 
 static void *client;
 
+/* By default a queue blocks at a thousand messages, or drops them. */
+static void *open_socket(int type)
+{
+	int unlimited = 0;
+	void *socket = zmq_socket(zmq_ctx_new(), type);
+
+	if (!socket || zmq_setsockopt(socket, ZMQ_SNDHWM, &unlimited, sizeof unlimited) ||
+	    zmq_setsockopt(socket, ZMQ_RCVHWM, &unlimited, sizeof unlimited))
+		die("zmq_socket");
+	return socket;
+}
+
 static int receive_message(zmq_msg_t *m, void *socket)
 {
 	int n;
@@ -42,7 +54,7 @@ static bool answer_to(const void *p, size_t n, int32_t *result)
 
 static void serve(void *path)
 {
-	void *context = zmq_ctx_new(), *server = zmq_socket(context, ZMQ_ROUTER);
+	void *server = open_socket(ZMQ_ROUTER);
 
 	if (zmq_bind(server, path))
 		die("zmq_bind");
@@ -68,16 +80,11 @@ static void serve(void *path)
 static void open_zeromq(const struct place *place)
 {
 	static char address[100];
-	int unlimited = 0;
 
 	snprintf(address, sizeof address, "ipc://%s", socket_path());
 	fork_side(place->other, serve, address);
 
-	void *context = zmq_ctx_new();
-
-	client = zmq_socket(context, ZMQ_DEALER);
-	/* By default a queue drops, or blocks, at a thousand messages. */
-	zmq_setsockopt(client, ZMQ_SNDHWM, &unlimited, sizeof unlimited);
+	client = open_socket(ZMQ_DEALER);
 	if (zmq_connect(client, address))
 		die("zmq_connect");
 }
