@@ -782,7 +782,7 @@ static int invoke(struct far__call *call, struct far_registers *registers, struc
 	uint32_t position = ring->position++;
 	int x87;
 
-	far__lane_ask(&port->lane, ring, position, m);
+	port->woken = far__lane_ask(&port->lane, ring, position, m);
 	if (FAR_UNLIKELY(!far__port_await(port, ring, position, call->deadline, NULL, NULL))) {
 		x87 = unanswered(call, registers, holds, position);
 	} else {
@@ -807,7 +807,7 @@ static int schedule(struct far__call *call, struct far_registers *registers, str
 	*far__port_task(port, position) = call->task;
 	port->queued = true;
 	queue->position++;
-	far__lane_ask(&port->lane, queue, position, m);
+	port->woken = far__lane_ask(&port->lane, queue, position, m);
 	/* Its result has been collected: the line may still be the slave's. */
 	if (!*far__port_task(port, position + AHEAD))
 		shm_own(far__ring_slot(queue, position + AHEAD));

@@ -245,6 +245,7 @@ struct far__port {
 	bool queued;			/* calls in the queue may be unanswered, or that in the call slot is abandoned */
 	bool abandoned;			/* that in the call slot is not waited for any more */
 	bool timed;			/* the slave has a .deadline_ms */
+	bool woken;			/* the slave, for the last call */
 	struct far__spin spin;
 	struct far__holds *left;	/* what an abandoned call holds, or NULL */
 	/* What is served while a call is waited for: see back.c. */

@@ -416,7 +416,8 @@ static void await_once(struct far__awaited *a, uint64_t deadline)
 	struct far__port *port = a->port;
 	struct far__spinning spinning;
 
-	far__spin_begin(&port->spin, &spinning);
+	far__spin_begin(&port->spin, &spinning, port->woken);
+	port->woken = false;
 	bool slept = !spin(&spinning, a);
 
 	if (slept) {

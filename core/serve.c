@@ -460,7 +460,7 @@ unsigned far__server_wait(struct far__server *server, uint64_t deadline)
 		if (served)
 			return served;
 	}
-	far__spin_begin(&server->spin, &spinning);
+	far__spin_begin(&server->spin, &spinning, false);
 	do {
 		for (int i = 0; i < 32; i++) {
 			if (far__server_has_work(server, ALL)) {

@@ -343,14 +343,14 @@ static inline void far__slot_read(const struct far__slot *slot, struct far__mess
 	far__slot_words(slot, m, few && !(m->info & FAR_NOT_FEW));
 }
 
-/* The producer's: make the request at @position of one of the lane's rings. */
-static inline void far__lane_ask(const struct far__lane *lane, const struct far__ring *ring, uint32_t position,
+/* The producer's: make the request at @position of one of the lane's rings. Whether the slave had to be woken. */
+static inline bool far__lane_ask(const struct far__lane *lane, const struct far__ring *ring, uint32_t position,
 				 const struct far__message *m)
 {
 	far__point("lane.ask");
 	far__slot_fill(far__ring_slot(ring, position), m, far__asked(position));
 	far__point("lane.asked");
-	far__park_wake(lane->consumer);
+	return far__park_wake(lane->consumer);
 }
 
 /* The slave's: reply to it. */

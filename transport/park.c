@@ -319,7 +319,7 @@ static void wake(struct far__park *park, uint32_t armed)
 	counters.wakes++;
 }
 
-void far__park_wake_slowly(struct far__park *park)
+bool far__park_wake_slowly(struct far__park *park)
 {
 	uint32_t armed = shm_peek(&park->armed);
 
@@ -328,17 +328,18 @@ void far__park_wake_slowly(struct far__park *park)
 		armed = shm_load(&park->armed);
 		if (!(armed & FAR_ARMED)) {
 			fenced_in_vain(park, armed);
-			return;
+			return false;
 		}
 	}
 	while (!shm_cas(&park->armed, armed, (armed & ~(uint32_t)FAR_ARMED) + FAR_WAKE_UP)) {
 		shm_fence();	/* W2 of a word that is FENCED: a CAS that fails need not be a barrier */
 		armed = shm_load(&park->armed);
 		if (!(armed & FAR_ARMED))
-			return;
+			return false;
 	}
 	far__point("park.wake");
 	wake(park, armed);
+	return true;
 }
 
 void far__park_wake_for_dead(struct far__park *park)

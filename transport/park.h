@@ -114,8 +114,8 @@ void far__park_watch(int fd, uint32_t *word, void (*gone)(void));
  */
 bool far__park_sleep(struct far__park *park, bool (*ready)(void *), void *arg, uint64_t deadline);
 
-/* W3 again if need be, and W4. The caller has published. */
-void far__park_wake_slowly(struct far__park *park);
+/* W3 again if need be, and W4: whether anybody was woken. The caller has published. */
+bool far__park_wake_slowly(struct far__park *park);
 
 /*
  * "Say, then look" between processes, where one side does it often and the other
@@ -131,11 +131,13 @@ static inline void far__park_barrier_of_other(void)
 		shm_fence();
 }
 
-static inline void far__park_wake(struct far__park *park)
+/* Whether anybody was woken. */
+static inline bool far__park_wake(struct far__park *park)
 {
 	far__park_barrier_of_other();	/* W2 */
 	if (__builtin_expect(shm_peek(&park->armed) & (FAR_ARMED | FAR_FENCED), 0))	/* W3 */
-		far__park_wake_slowly(park);
+		return far__park_wake_slowly(park);
+	return false;
 }
 
 /* Wake all sleepers of a park whose waker has died, perhaps when it had disarmed the park. The caller has published. */
