@@ -107,9 +107,9 @@ static struct far__slave *record_of(unsigned number)
 	return slave;
 }
 
-/* Fill the record of a number that is alive, and open it to callers. */
+/* Fill the record of a number that is alive, served in this process by @server or NULL, and open it to callers. */
 static struct far__slave *open_slave(const struct far__site *site, unsigned number, enum far__kind kind,
-				     const struct far_options *o)
+				     struct far__server *server, const struct far_options *o)
 {
 	struct far__slave *slave = record_of(number);
 
@@ -131,7 +131,7 @@ static struct far__slave *open_slave(const struct far__site *site, unsigned numb
 	slave->order[FAR_FILE_LIMIT] = o->file_limit;
 	slave->order[FAR_NICE] = (uint64_t)o->nice;
 	slave->order[FAR_CORE_DUMPS] = o->core_dumps != 0;
-	slave->server = NULL;
+	slave->server = server;
 	if (o->name)
 		snprintf(slave->name, sizeof slave->name, "%s", o->name);
 	else
@@ -204,31 +204,31 @@ static void *thread_main(void *arg)
 /* A slave of this process: its number, segment and server. NULL and far_error(). */
 static struct far__slave *make_local(const struct far__site *site, enum far__kind kind, const struct far_options *o)
 {
-	struct far__server *server;
 	int err;
 
 	if (far__ready(site->function) || !check(site, o))
 		return NULL;
+	struct far__server *server = malloc(sizeof *server);
+
+	if (!server) {
+		no_slave(site, -ENOMEM, "no memory for a slave");
+		return NULL;
+	}
 	unsigned number = far__member_take(far__self, &err);
 
 	if (!number) {
 		no_slave(site, err, "no slave can be made");
+		free(server);
 		return NULL;
 	}
 	shm_store(&far__member(number)->state, FAR_ALIVE);
-	struct far__slave *slave = open_slave(site, number, kind, o);
+	far__server_begin(server, number, far__member_handle(number), false);
+	struct far__slave *slave = open_slave(site, number, kind, server, o);
 
-	server = slave ? malloc(sizeof *server) : NULL;
-	if (!server) {
-		if (slave) {
-			slave->handle = 0;
-			no_slave(site, -ENOMEM, "no memory for a slave");
-		}
+	if (!slave) {
 		far__member_give(number);
-		return NULL;
+		free(server);
 	}
-	far__server_begin(server, number, slave->handle, false);
-	slave->server = server;
 	return slave;
 }
 
@@ -320,7 +320,7 @@ struct far_slave *far__slave_process(const struct far_options *o)
 			no_slave(&site, err, "no process can be started");
 		return NULL;
 	}
-	struct far__slave *slave = open_slave(&site, number, FAR_PROCESS, o);
+	struct far__slave *slave = open_slave(&site, number, FAR_PROCESS, NULL, o);
 
 	if (!slave) {
 		far__zygote_kill(number);
@@ -338,7 +338,8 @@ void far__slaves_forget(void)
 }
 
 /* The record in a slave process of a member that others made: opened when it is first wanted. */
-static struct far__slave *open_once(const struct far__site *site, unsigned number, enum far__kind kind)
+static struct far__slave *open_once(const struct far__site *site, unsigned number, enum far__kind kind,
+				    struct far__server *server)
 {
 	static pthread_mutex_t once = PTHREAD_MUTEX_INITIALIZER;
 	struct far_options none = { .far__size = sizeof none };
@@ -348,7 +349,7 @@ static struct far__slave *open_once(const struct far__site *site, unsigned numbe
 
 	/* There is a closed one if a slave of this process had the number before. */
 	if (!slave || !slave->handle)
-		slave = open_slave(site, number, kind, &none);
+		slave = open_slave(site, number, kind, server, &none);
 	pthread_mutex_unlock(&once);
 	return slave;
 }
@@ -357,18 +358,15 @@ static struct far__slave *open_once(const struct far__site *site, unsigned numbe
 static struct far__slave *open_myself(void)
 {
 	struct far__site site = { .function = "far_init" };
-	struct far__slave *slave = open_once(&site, far__my_server->number, FAR_MYSELF);
 
-	if (slave)
-		slave->server = far__my_server;
-	return slave;
+	return open_once(&site, far__my_server->number, FAR_MYSELF, far__my_server);
 }
 
 struct far__slave *far__slave_owner(uintptr_t handle, const struct far__site *site)
 {
 	unsigned number = far__handle_number(handle);
 
-	return far__self ? open_once(site, number, FAR_OWNER) : far__slave_by_number(number);
+	return far__self ? open_once(site, number, FAR_OWNER, NULL) : far__slave_by_number(number);
 }
 
 /* --------------------------------------------------------------- using */
