@@ -530,6 +530,10 @@ FAR_API int far_refresh(void *object);
  * Memory is reserved before it is returned: a full /dev/shm is this error,
  * never SIGBUS. FARCALL_HEAP sets the size of the range.
  *
+ * Of what is freed 64 MiB stay reserved for the next far_alloc(), and the rest goes
+ * back to the system a second after the last far_free() of that much, or at once
+ * where memory or /dev/shm is short.
+ *
  * far_free(NULL) does nothing. A pointer that is no block (freed before, from
  * malloc, or inside a block) is left alone and reported (FAR_EPOINTER).
  */

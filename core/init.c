@@ -62,6 +62,7 @@ static int start_family(void)
 	err = far__space_commit(0, 0, sizeof(struct far__family));
 	if (!err)
 		err = far__heap_init();
+	far__heap_trim_soon = far__zygote_trim_soon;
 	if (err) {
 		far__space_unmap();
 		return err;

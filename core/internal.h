@@ -88,6 +88,7 @@ struct far__family {
 	uint32_t last;			/* the number last taken */
 	uint32_t made, ended, killed;	/* slave processes, since the start */
 	uint64_t watch;			/* when the zygote shall look at deadlines again, or 0 */
+	uint64_t trim;			/* and when at the far heap, or 0 */
 	uint32_t kill[FAR_SLAVES_MAX / 32];	/* slaves that the zygote is asked to kill, a bit each */
 	uint32_t restart[FAR_SLAVES_MAX / 32];	/* and to start again */
 	struct far__member member[FAR_SLAVES_MAX];
@@ -780,6 +781,9 @@ void far__zygote_restart(unsigned number);
 
 /* Have the zygote look at the deadlines in all segments at that time, in ns, or before. */
 void far__zygote_watch(uint64_t deadline);
+
+/* Have it trim the far heap when a second has passed in which nobody asked for that; false: there is no zygote. */
+bool far__zygote_trim_soon(void);
 
 /* --------------------------------------------------------------- error.c */
 

@@ -764,14 +764,30 @@ static uint64_t check_slave(unsigned number, uint64_t now)
 	return grace && grace < deadline ? grace : deadline;
 }
 
+/* Give some of what the far heap keeps back, if it is time; and when to do more, or FAR_FOREVER. */
+static uint64_t check_heap(uint64_t now)
+{
+	enum { BREATH = 1000000 };	/* ns, for who has something else to be done */
+	uint64_t when = shm_load64(&far__family()->trim);
+
+	if (!when || when > now)
+		return when ? when : FAR_FOREVER;
+	if (far__heap_trim())
+		return now + BREATH;
+	/* Who has more asks anew, after this or before the look. */
+	shm_cas64(&far__family()->trim, when, 0);
+	return FAR_FOREVER;
+}
+
 /* The time has come that somebody asked to be woken for. */
 static void check_deadlines(void)
 {
-	uint64_t next = FAR_FOREVER, now = far__now();
+	uint64_t now = far__now(), next;
 
 	/* Who sets a deadline from now on sees 0, or we see the deadline. */
 	shm_store64(&far__family()->watch, 0);
 	shm_fence();	/* partner: far__zygote_watch() */
+	next = check_heap(now);
 	for (unsigned n = 1; n <= z.highest; n++) {
 		uint64_t when = z.slave[n].pid ? check_slave(n, now) : check_due(n, now);
 
@@ -1159,4 +1175,16 @@ void far__zygote_watch(uint64_t deadline)
 			return;
 	} while (!shm_cas64(&family->watch, watch, deadline));
 	ring();
+}
+
+bool far__zygote_trim_soon(void)
+{
+	enum { SOON = 1000000000 };	/* ns */
+	uint64_t when = far__now() + SOON;
+
+	if (!far__self && (!started || gone))
+		return false;
+	shm_store64(&far__family()->trim, when);
+	far__zygote_watch(when);
+	return true;
 }

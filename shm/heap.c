@@ -43,6 +43,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 
 #include "access.h"
 #include "object.h"
@@ -51,7 +52,8 @@
 
 #define UNIT		65536ul
 #define MAP_WORDS	16u		/* 1,024 blocks of 64 bytes */
-#define KEEP_UNITS	1024u		/* free units whose pages are kept for reuse: 64 MiB */
+#define KEEP_UNITS	1024u		/* free units whose pages are kept for reuse: 64 MiB, and more for a moment */
+#define STEP_UNITS	256u		/* that are given back at once, which takes a while: 16 MiB */
 #define SCAN_UNITS	256u		/* how far to look for room in units of a class */
 
 enum unit_kind { FREE, CLAIMED, SMALL, LARGE, TAIL, FREEING };
@@ -91,9 +93,17 @@ static size_t object_offset(const void *p)
 	return (size_t)((const char *)p - far__space.heap);
 }
 
+static bool give_back(uint32_t keep);
+
+/* If there is no room, give back what is kept first. */
 static int commit(const void *from, size_t length)
 {
-	return far__object_commit(far__space.heap_fd, object_offset(from), length);
+	int err;
+
+	do
+		err = far__object_commit(far__space.heap_fd, object_offset(from), length);
+	while (err && give_back(0));
+	return err;
 }
 
 static char *unit_address(uint32_t unit)
@@ -219,6 +229,16 @@ static size_t memory_left(void)
 	return line && sscanf(line, "MemAvailable: %lu", &kib) == 1 ? kib << 10 : SIZE_MAX;
 }
 
+/* Whether the machine, and the object's file system, have as much again as is kept. */
+static bool much_is_left(void)
+{
+	size_t kept = shm_load(&head->kept) * UNIT;
+	struct statfs fs;
+
+	return SYS(fstatfs, far__space.heap_fd, &fs) == 0 &&
+	       (!fs.f_blocks || fs.f_bavail * (size_t)fs.f_bsize >= kept) && memory_left() >= kept;
+}
+
 /* ---------------------------------------------------------------- runs */
 
 static void unclaim(uint32_t first, uint32_t n)
@@ -299,21 +319,6 @@ static uint32_t claim_fresh(uint32_t n, int *err)
 	}
 }
 
-/* Give pages back to the system, or keep some for the next user; then set the units free. */
-static void release(uint32_t first, uint32_t n)
-{
-	uint64_t kept = COMMITTED;
-
-	if ((int32_t)(shm_add(&head->kept, n) + n) > (int32_t)KEEP_UNITS && !discard(first, n)) {
-		shm_add(&head->kept, -n);
-		kept = 0;
-	}
-	far__point("heap.release");
-	while (n--)
-		shm_store64(&state[first + n], STATE(FREE, 0, 0) | kept);
-	shm_set(&head->hint, first);
-}
-
 /* Take the pages of claimed units out of the kept ones: how many there were. */
 static uint32_t take_kept(uint32_t first, uint32_t n)
 {
@@ -324,6 +329,69 @@ static uint32_t take_kept(uint32_t first, uint32_t n)
 	if (committed)
 		shm_add(&head->kept, -committed);
 	return committed;
+}
+
+/* The last free units that have pages: the first of them, and how many in *n, at most a step. */
+static uint32_t last_kept(uint32_t *n)
+{
+	const uint64_t kept = STATE(FREE, 0, 0) | COMMITTED;
+	uint32_t i = shm_load(&head->top) - 1;
+
+	while (i > 0 && shm_load64(&state[i]) != kept)
+		i--;
+	for (*n = 0; i > 0 && *n < STEP_UNITS && shm_load64(&state[i]) == kept; i--)
+		++*n;
+	return i + 1;
+}
+
+/* If the pages of more than @keep free units are kept, give some back to the system; false: there are none that can be. */
+static bool give_back(uint32_t keep)
+{
+	uint32_t n, taken;
+
+	if ((int32_t)shm_load(&head->kept) <= (int32_t)keep)
+		return false;
+	uint32_t first = last_kept(&n);
+
+	if (!n)
+		return false;
+	if (!claim(first, n, &taken))
+		return true;	/* somebody wanted them */
+	uint32_t committed = take_kept(first, n);
+
+	if (discard(first, n)) {
+		shm_add(&head->kept, committed);
+		unclaim(first, n);
+		return false;
+	}
+	far__point("heap.give_back");
+	while (n--)
+		shm_store64(&state[first + n], STATE(FREE, 0, 0));
+	return true;
+}
+
+bool (*far__heap_trim_soon)(void);
+
+bool far__heap_trim(void)
+{
+	return give_back(KEEP_UNITS);
+}
+
+/*
+ * Set the units free. Who uses large blocks one after the other finds their pages
+ * again, which is ten times as fast as new ones; nobody has more than he uses for long.
+ */
+static void release(uint32_t first, uint32_t n)
+{
+	bool excess = (int32_t)(shm_add(&head->kept, n) + n) > (int32_t)KEEP_UNITS;
+
+	far__point("heap.release");
+	while (n--)
+		shm_store64(&state[first + n], STATE(FREE, 0, 0) | COMMITTED);
+	shm_set(&head->hint, first);
+	if (excess && !(far__heap_trim_soon && much_is_left() && far__heap_trim_soon()))
+		while (far__heap_trim())
+			;
 }
 
 /* A claimed run of @n units with all its pages; *fresh if they are certainly zero. */
@@ -359,13 +427,23 @@ static uint32_t claim_run(uint32_t n, bool *fresh, int *err)
 	return 0;
 }
 
+/* More than there is would end in the death of somebody. What is kept can be had. */
+static bool may_have(size_t size)
+{
+	if (size < 64ul << 20)
+		return true;
+	while (size > memory_left())
+		if (!give_back(0))
+			return false;
+	return true;
+}
+
 static void *alloc_large(size_t size, bool zero, int *err)
 {
 	uint32_t n;
 	bool fresh;
 
-	if (size > (size_t)units * UNIT ||
-	    (size >= 64ul << 20 && size > memory_left())) {
+	if (size > (size_t)units * UNIT || !may_have(size)) {
 		*err = -ENOMEM;
 		return NULL;
 	}

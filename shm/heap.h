@@ -39,6 +39,16 @@ bool far__heap_fits(const void *block, size_t size);
 /* Take back what a dead process had claimed but not finished. By the zygote alone. */
 void far__heap_sweep(unsigned slave);
 
+/*
+ * Pages of blocks that were freed are kept for the next user, those of more than
+ * 64 MiB only until soon: when there are such, this has somebody call far__heap_trim()
+ * in a moment, or says that nobody will. NULL: the same; they are given back at once then.
+ */
+extern bool (*far__heap_trim_soon)(void);
+
+/* Give back a part of what is kept beyond 64 MiB, which takes some milliseconds; false: there was none. */
+bool far__heap_trim(void);
+
 void far__heap_status(FILE *stream);
 
 #endif

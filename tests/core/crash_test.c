@@ -128,13 +128,17 @@ CRIME wrong_prototype(void)
 
 CRIME use_of_freed_far_block(void)
 {
+	enum { SIZE = 80 << 20 };	/* more than is kept: the last of its pages go, in a second */
+	char *block = far_alloc(SIZE);
 	struct node {
-		struct node *next;
-	} *n = far_alloc(80ul << 20);	/* more than is kept: its pages go */
+		struct node *volatile next;
+	} *n = (struct node *)(void *)(block + SIZE - 4096);
 
 	n->next = n;
-	far_free(n);
-	n = ((struct node *)hide((uintptr_t)n))->next;
+	far_free(block);
+	for (int i = 0; i < 500 && n->next; i++)
+		usleep(10000);
+	n = n->next;
 	sink = n->next != NULL;
 }
 

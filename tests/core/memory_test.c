@@ -81,6 +81,50 @@ TEST(blocks_are_aligned_and_of_their_size)
 	CHECK_OK();
 }
 
+/* In MiB: free blocks whose pages are kept, as far_status() has it. */
+static unsigned mib_kept(void)
+{
+	char *text = NULL;
+	size_t size;
+	unsigned kib = 0;
+	FILE *f = open_memstream(&text, &size);
+
+	CHECK(f);
+	far_status(f);
+	fclose(f);
+	const char *end = strstr(text, " KiB kept");
+
+	CHECK(end);
+	while (end > text && end[-1] != ' ')
+		end--;
+	CHECK(sscanf(end, "%u KiB kept", &kib) == 1);
+	free(text);
+	return kib >> 10;
+}
+
+static void use_and_free(size_t size)
+{
+	char *block = far_alloc(size);
+
+	memset(block, 1, size);
+	far_free(block);
+}
+
+TEST(the_memory_of_large_blocks_goes_back_in_a_moment)
+{
+	enum { SIZE = 200 << 20 };
+	struct far_slave *s = far_slave_process();
+
+	use_and_free(SIZE);
+	CHECK(mib_kept() >= SIZE >> 20);
+	far_invoke(s, use_and_free, 2 * (size_t)SIZE);
+	CHECK_OK();
+	for (int i = 0; i < 1000 && mib_kept() > 64; i++)
+		usleep(10000);
+	CHECK(mib_kept() <= 64);
+	CHECK(mib_kept() >= 32);
+}
+
 TEST(what_is_no_block_is_left_alone)
 {
 	char *block = far_alloc(1000), *other = malloc(10);

@@ -90,6 +90,16 @@ static unsigned units_missing(void)
 	return n;
 }
 
+/* Free units that have their pages: what head->kept says. */
+static unsigned units_kept(void)
+{
+	unsigned n = 0;
+
+	for (uint32_t i = 1; i < shm_load(&head->top); i++)
+		n += KIND(state[i]) == FREE && state[i] & COMMITTED;
+	return n;
+}
+
 /* Every run is whole: LARGE n and n - 1 times TAIL, and nobody's claim is left. */
 static void assert_all_is_finished(void)
 {
@@ -714,16 +724,6 @@ Test(heap, loses_nothing_to_processes_killed_at_any_instant)
 }
 
 #ifdef FARCALL_INJECT
-/* Free units that have their pages: what head->kept says. */
-static unsigned units_kept(void)
-{
-	unsigned n = 0;
-
-	for (uint32_t i = 1; i < shm_load(&head->top); i++)
-		n += KIND(state[i]) == FREE && state[i] & COMMITTED;
-	return n;
-}
-
 /* Die at the n-th access to shared memory. */
 static unsigned long accesses_left;
 
@@ -756,6 +756,8 @@ Test(heap, loses_nothing_to_a_death_at_each_access)
 				block[i] = far__heap_alloc(size[i % 5], i % 2, &status);
 			for (unsigned i = 0; i < 10; i++)
 				far__heap_free(block[i]);
+			while (give_back(0))
+				;
 			_exit(0);
 		}
 		cr_assert_eq(waitpid(child, &status, 0), child);
@@ -950,20 +952,101 @@ Test(heap, uses_kept_pages_when_there_are_no_others)
 Test(heap, gives_pages_back_beyond_those_it_keeps)
 {
 	begin("1G");
-	size_t size = 2 * KEEP_UNITS * UNIT;
+	char *block = get(2 * KEEP_UNITS * UNIT);
+
+	memset(block, 1, 2 * KEEP_UNITS * UNIT);
+	cr_assert_eq(far__heap_free(block), 0);
+	cr_assert_eq(head->kept, KEEP_UNITS);
+	cr_assert_eq(units_kept(), KEEP_UNITS);
+	for (uint32_t i = 0; i < KEEP_UNITS; i++)
+		cr_assert_eq(block[(KEEP_UNITS + i) * UNIT], 0, "unit %u", i);
+}
+
+static unsigned asked_to_trim;
+static bool trims = true;
+
+static bool trim_soon(void)
+{
+	asked_to_trim++;
+	return trims;
+}
+
+Test(heap, keeps_them_until_it_is_trimmed_if_somebody_does)
+{
+	begin("1G");
+	far__heap_trim_soon = trim_soon;
+	char *small = get(KEEP_UNITS * UNIT);
+
+	cr_assert_eq(far__heap_free(small), 0);
+	cr_assert_eq(asked_to_trim, 0);
+	char *block = get(2 * KEEP_UNITS * UNIT);
+
+	block[UNIT] = 1;
+	cr_assert_eq(far__heap_free(block), 0);
+	cr_assert_eq(asked_to_trim, 1);
+	cr_assert_eq(units_kept(), 2 * KEEP_UNITS);
+	cr_assert_eq(get(2 * KEEP_UNITS * UNIT), block);
+	cr_assert_eq(block[UNIT], 1, "it has its pages again");
+	cr_assert_eq(far__heap_free(block), 0);
+	cr_assert(far__heap_trim());
+	cr_assert_eq(units_kept(), 2 * KEEP_UNITS - STEP_UNITS);
+	while (far__heap_trim())
+		;
+	cr_assert_eq(units_kept(), KEEP_UNITS);
+	cr_assert_eq(head->kept, KEEP_UNITS);
+	trims = false;
+	cr_assert_eq(far__heap_free(get(2 * KEEP_UNITS * UNIT)), 0);
+	cr_assert_eq(units_kept(), KEEP_UNITS, "nobody will trim it, so it was");
+}
+
+static long no_memory_sys(long number, long a, long b, long c, long d, long e, long f)
+{
+	if (number == SYS_fstatfs) {
+		*(struct statfs *)b = (struct statfs){ .f_bsize = 4096, .f_blocks = 1 << 20, .f_bavail = KEEP_UNITS };
+		return 0;
+	}
+	return real_sys(number, a, b, c, d, e, f);
+}
+
+Test(heap, keeps_no_more_where_room_is_short)
+{
+	begin("1G");
+	far__heap_trim_soon = trim_soon;
+	void *block = get(2 * KEEP_UNITS * UNIT);
 
 	real_sys = far__sys;
-	void *block = get(size);
+	far__sys = no_memory_sys;
+	cr_assert_eq(far__heap_free(block), 0);
+	far__sys = real_sys;
+	cr_assert_eq(asked_to_trim, 0);
+	cr_assert_eq(units_kept(), KEEP_UNITS);
+}
+
+static unsigned refusals = 3;
+
+static long briefly_full_sys(long number, long a, long b, long c, long d, long e, long f)
+{
+	if (number == SYS_fallocate && !(b & FALLOC_FL_PUNCH_HOLE) && refusals) {
+		refusals--;
+		return -ENOSPC;
+	}
+	return real_sys(number, a, b, c, d, e, f);
+}
+
+Test(heap, gives_back_what_it_keeps_before_it_fails)
+{
+	begin("1G");
+	far__heap_trim_soon = trim_soon;
+	void *low = get(UNIT), *block = get(2 * KEEP_UNITS * UNIT), *high = get(UNIT);
 
 	cr_assert_eq(far__heap_free(block), 0);
-	cr_assert_eq(head->kept, 0);
-	char *again = get(1 << 20);
-
-	cr_assert_eq(again, block);
-	for (size_t i = 0; i < 1 << 20; i++)
-		cr_assert_eq(again[i], 0, "at %zu", i);
-	cr_assert_eq(far__heap_free(again), 0);
-	cr_assert_eq(head->kept, 16);
+	real_sys = far__sys;
+	far__sys = briefly_full_sys;
+	cr_assert_gt((char *)get(3 * KEEP_UNITS * UNIT), (char *)high);
+	far__sys = real_sys;
+	cr_assert_eq(refusals, 0);
+	cr_assert_eq(units_kept(), 2 * KEEP_UNITS - 3 * STEP_UNITS);
+	cr_assert_eq(far__heap_free(low), 0);
 }
 
 static long keeping_sys(long number, long a, long b, long c, long d, long e, long f)
