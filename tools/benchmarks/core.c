@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <math.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -28,14 +27,6 @@ static struct {
 	struct far_slave *process, *thread;	/* on the slaves' core */
 	struct report report;
 } bench;
-
-static void __attribute__((noreturn)) fail(const char *what)
-{
-	const struct far_error *e = far_error();
-
-	fprintf(stderr, "bench: %s: %s\n", what, e ? e->message : "wrong result");
-	exit(1);
-}
 
 /* ------------------------------------------------- what slaves are asked to do */
 
@@ -454,21 +445,6 @@ static const struct part {
 
 /* ------------------------------------------------------------------------ main */
 
-/* The caller's core and the slaves': the first two we may use. */
-static void choose_cores(void)
-{
-	int found = 0;
-
-	sched_getaffinity(0, sizeof bench.cores, &bench.cores);
-	for (int i = 0; i < CPU_SETSIZE && found < 2; i++)
-		if (CPU_ISSET(i, &bench.cores))
-			bench.report.cores[found++] = i;
-	if (found < 2) {
-		fputs("bench: needs two cores\n", stderr);
-		exit(1);
-	}
-}
-
 /* The processes are forked while the program is as small as the zygote, and maps what it maps. */
 static void start_all(void)
 {
@@ -532,7 +508,8 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	}
-	choose_cores();
+	sched_getaffinity(0, sizeof bench.cores, &bench.cores);
+	choose_cores(bench.report.cores);
 	start_all();
 	if (!rows_to_3)
 		report_machine(&bench.report);

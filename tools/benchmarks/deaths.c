@@ -4,7 +4,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -17,12 +16,6 @@ enum { DEADLINE_MS = 3, MS = 1000000 };
 #define GIB ((size_t)1 << 30)
 
 static uint64_t *begun;		/* in the far heap: when it happened */
-
-static void __attribute__((noreturn)) fail(const char *what)
-{
-	fprintf(stderr, "bench: %s: %s\n", what, far_error() ? far_error()->message : "no error");
-	exit(1);
-}
 
 /* It has the machine for itself: the stock of slaves is full again. */
 static struct far_slave *new_slave(void)

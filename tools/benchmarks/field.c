@@ -8,7 +8,6 @@
 #include <getopt.h>
 #include <libgen.h>
 #include <math.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -18,6 +17,7 @@
 
 #include "findings.h"
 #include "part.h"
+#include "proc.h"
 
 #define MPIRUN "mpirun --quiet --allow-run-as-root --oversubscribe --bind-to none"
 
@@ -70,7 +70,7 @@ static const struct entry entries[] = {
 
 enum { ENTRIES = sizeof entries / sizeof entries[0] };
 
-_Static_assert(sizeof entries / sizeof entries[0] <= ENTRIES_MAX, "room for all versions");
+_Static_assert(sizeof entries / sizeof entries[0] <= ENTRIES_MAX, "room for what is found of each");
 
 /* --------------------------------------------------------- what is measured */
 
@@ -79,11 +79,11 @@ static const struct section sections[] = {
 		{ "back to back", "invoke", .target_ms = 4, .chunks = 5 },
 	} },
 	{ "asleep", ASLEEP, "futex", .neighbours = true, .title = "Round trip that finds the other side asleep", .rounds = 20, .measure = {
-		{ "asleep", "asleep 5" },
+		{ "asleep", .command = "asleep 5" },
 	} },
 	{ "paced", PACED, "futex", .neighbours = true, .title = "Round trips at a steady pace", .rounds = 15, .measure = {
-		{ "1 kHz", "paced 1000 100" },
-		{ "10 Hz", "paced 10 8", .rounds = 4 },
+		{ "1 kHz", .command = "paced 1000 100" },
+		{ "10 Hz", .command = "paced 10 8", .rounds = 4 },
 	} },
 	{ "schedule", SCHEDULE, .rates = true, .title = "Calls a second, all answers fetched but the forgotten ones'", .rounds = 20, .measure = {
 		{ "window 1", "stream 1", .target_ms = 10, .chunks = 3 },
@@ -102,14 +102,14 @@ static const struct section sections[] = {
 		{ "1 GiB", "pass 1073741824", .number = 1, .rounds = 1 },
 	} },
 	{ "start", START, "posix_spawn", .title = "Starting a worker, up to its first answer", .rounds = 10, .measure = {
-		{ "small caller", "start 3" },
+		{ "small caller", .command = "start 3" },
 	} },
 	{ "start-large", START, .alone = true, .title = "The same for a caller of 4 GiB", .rounds = 10, .measure = {
 		{ "caller of 4 GiB", "start 3", .before = "ballast 4" },
 	} },
 	{ "crash", CRASH, "fork", .title = "A worker dies of SIGSEGV", .rounds = 10, .measure = {
-		{ "until the error", "crash 3" },
-		{ "until the next answer", "recover 3" },
+		{ "until the error", .command = "crash 3" },
+		{ "until the next answer", .command = "recover 3" },
 	} },
 	{ "workers", WORKERS, .title = "A thousand workers", .rounds = 5, .measure = {
 		{ "memory of each (PSS)", "memory", .before = "workers 1000", .bytes = true, .rounds = 1 },
@@ -146,6 +146,7 @@ static struct {
 	struct findings findings;
 	struct player player[ENTRIES];
 	bool quick;
+	int cores[2];			/* the callers' and the other sides' */
 	char folder[4096];		/* where the contenders are */
 } field;
 
@@ -157,16 +158,9 @@ struct turn {
 	double cpu;			/* of one operation */
 };
 
-static double median_of(const double *figure, int n)
+static double median_of(struct turn *turn)
 {
-	struct samples s = { 0 };
-	double median;
-
-	for (int i = 0; i < n; i++)
-		samples_add(&s, figure[i]);
-	median = samples_median(&s);
-	samples_free(&s);
-	return median;
+	return samples_median(&(struct samples){ .value = turn->figure, .count = (size_t)turn->figures });
 }
 
 /* Commands whose number of operations is ours to choose: the time of one, for each. */
@@ -183,7 +177,7 @@ static bool run_chunks(struct player *p, const struct measure *m, struct turn *t
 		turn->figure[i] = ns / n;
 	}
 	turn->figures = (int)chunks;
-	ns = median_of(turn->figure, turn->figures);
+	ns = median_of(turn);
 	p->n = ns * 1e7 < m->target_ms * 1e6 ? 1e7 : 1 + (double)(long)(m->target_ms * 1e6 / ns);
 	turn->operations = n * chunks;
 	return true;
@@ -217,7 +211,7 @@ static double play(struct player *p, const struct measure *m)
 		p->result = NULL;
 		return NAN;
 	}
-	double value = median_of(turn.figure, turn.figures);
+	double value = median_of(&turn);
 
 	samples_add(&p->result->value, value);
 	samples_add(&p->result->cpu, turn.cpu);
@@ -305,19 +299,19 @@ static void start_player(unsigned i)
 {
 	const struct entry *e = &entries[i];
 	const char *space = strrchr(e->command, ' '), *program = space ? space + 1 : e->command;
-	char *version = field.findings.version[i], path[sizeof field.folder + 32], launcher[256];
+	struct presence *presence = &field.findings.presence[i];
+	char path[sizeof field.folder + 32], launcher[256];
 
 	snprintf(path, sizeof path, "%s/%s", field.folder, program);
 	if (access(path, X_OK)) {
-		strcpy(version, "absent");
+		presence->state = ABSENT;
 		return;
 	}
 	snprintf(launcher, sizeof launcher, "%.*s", (int)(program - e->command), e->command);
-	field.player[i].part = part_start(launcher, path, e->mode, field.findings.cores, e->option);
+	field.player[i].part = part_start(launcher, path, e->mode, field.cores, e->option);
+	presence->state = field.player[i].part ? PRESENT : FAILED;
 	if (field.player[i].part)
-		snprintf(version, sizeof field.findings.version[i], "%s", part_version(field.player[i].part));
-	else
-		strcpy(version, "failed");
+		snprintf(presence->version, sizeof presence->version, "%s", part_version(field.player[i].part));
 }
 
 static bool is_wanted(const struct entry *e, const struct section *s, const char *only)
@@ -328,7 +322,7 @@ static bool is_wanted(const struct entry *e, const struct section *s, const char
 /* Measure with those who are here, and send them home. */
 static void run_measures(const struct section *s)
 {
-	for (const struct measure *m = s->measure; m < s->measure + MEASURES_MAX && m->name; m++)
+	for (const struct measure *m = s->measure; m->name; m++)
 		run_measure(s, m);
 	for (unsigned i = 0; i < ENTRIES; i++) {
 		if (field.player[i].part)
@@ -353,22 +347,6 @@ static void run_section(const struct section *s, const char *only)
 
 /* --------------------------------------------------------------------- main */
 
-/* The callers' core and the other sides': the first two we may use. */
-static void choose_cores(void)
-{
-	cpu_set_t allowed;
-	int found = 0;
-
-	sched_getaffinity(0, sizeof allowed, &allowed);
-	for (int i = 0; i < CPU_SETSIZE && found < 2; i++)
-		if (CPU_ISSET(i, &allowed))
-			field.findings.cores[found++] = i;
-	if (found < 2) {
-		fputs("bench: needs two cores\n", stderr);
-		exit(1);
-	}
-}
-
 /* The contenders' folder is beside this program. */
 static void find_folder(void)
 {
@@ -388,7 +366,7 @@ static void prepare(void)
 	struct findings *f = &field.findings;
 
 	signal(SIGPIPE, SIG_IGN);	/* a contender that ended is reported */
-	choose_cores();
+	choose_cores(field.cores);
 	find_folder();
 	f->entries = entries;
 	f->count = ENTRIES;
@@ -452,7 +430,7 @@ int main(int argc, char **argv)
 	}
 	prepare();
 	for (int i = optind; i < argc; i++)
-		section_named(argv[i]);
+		section_named(argv[i]);		/* all are known, before any is run */
 	for (int i = optind; i < argc; i++)
 		run_section(section_named(argv[i]), only);
 	for (unsigned i = 0; optind == argc && i < SECTIONS; i++)

@@ -13,17 +13,23 @@
 
 static double median(const struct result *r)
 {
-	return samples_median((struct samples *)&r->value);
+	return samples_median(&r->value);
 }
 
 static double percentile(const struct result *r, double p)
 {
-	return samples_percentile((struct samples *)(r->single.count ? &r->single : &r->value), p);
+	return samples_percentile(r->single.count ? &r->single : &r->value, p);
 }
 
 static enum unit unit_of(const struct result *r)
 {
 	return r->measure->bytes ? BYTES : r->section->rates ? RATE : TIME;
+}
+
+/* What there is to say of an entry that was asked. */
+static const char *text_of_presence(const struct presence *p)
+{
+	return p->state == ABSENT ? "absent" : p->state == FAILED ? "failed" : p->version;
 }
 
 /* Floors first, then the fastest; those that could not do it last. */
@@ -61,10 +67,10 @@ static void print_result(const struct result *r)
 
 	snprintf(spread, sizeof spread, "%s .. %s", text_of(unit, percentile(r, 10)).s, text_of(unit, percentile(r, 90)).s);
 	if (r->ratio.count)
-		snprintf(ratio, sizeof ratio, "%.2f", samples_median((struct samples *)&r->ratio));
+		snprintf(ratio, sizeof ratio, "%.2f", samples_median(&r->ratio));
 	printf("  %-26s %12s  %-28s %10s %10s %8s %10s\n", r->entry->name, text_of(unit, median(r)).s, spread,
 	       text_of(unit, r->single.count ? percentile(r, 99) : NAN).s, text_of(unit, tail ? percentile(r, 99.9) : NAN).s,
-	       ratio, text_of(TIME, samples_median((struct samples *)&r->cpu)).s);
+	       ratio, text_of(TIME, samples_median(&r->cpu)).s);
 }
 
 void findings_print(const struct findings *f, const struct section *section)
@@ -72,7 +78,7 @@ void findings_print(const struct findings *f, const struct section *section)
 	const struct result *list[ENTRIES_MAX];
 
 	printf("\n%s (%s)\n", section->title, section->name);
-	for (const struct measure *m = section->measure; m < section->measure + MEASURES_MAX && m->name; m++) {
+	for (const struct measure *m = section->measure; m->name; m++) {
 		unsigned n = sorted(f, m, list);
 
 		printf("\n  %-26s %12s  %-28s %10s %10s %8s %10s\n", m->name, "median", "p10 .. p90", "p99", "p99.9",
@@ -85,9 +91,8 @@ void findings_print(const struct findings *f, const struct section *section)
 		}
 	}
 	for (unsigned i = 0; i < f->count; i++)
-		if (f->entries[i].sections & section->bit &&
-		    (!strcmp(f->version[i], "absent") || !strcmp(f->version[i], "failed")))
-			printf("  %-26s %12s\n", f->entries[i].name, f->version[i]);
+		if (f->entries[i].sections & section->bit && (f->presence[i].state == ABSENT || f->presence[i].state == FAILED))
+			printf("  %-26s %12s\n", f->entries[i].name, text_of_presence(&f->presence[i]));
 	fflush(stdout);
 }
 
@@ -104,8 +109,8 @@ static void put_result(FILE *file, const struct result *r)
 	put_number(file, "p90", percentile(r, 90));
 	put_number(file, "p99", r->single.count ? percentile(r, 99) : NAN);
 	put_number(file, "p99.9", r->single.count >= 100 ? percentile(r, 99.9) : NAN);
-	put_number(file, "ratio", samples_median((struct samples *)&r->ratio));
-	put_number(file, "cpu", samples_median((struct samples *)&r->cpu));
+	put_number(file, "ratio", samples_median(&r->ratio));
+	put_number(file, "cpu", samples_median(&r->cpu));
 	fputs(" }", file);
 }
 
@@ -114,23 +119,25 @@ static void put_systems(FILE *file, const struct findings *f)
 	const char *comma = "";
 
 	for (unsigned i = 0; i < f->count; i++) {
-		if (!f->version[i][0])
+		const struct presence *p = &f->presence[i];
+
+		if (p->state == UNASKED)
 			continue;
-		fprintf(file, "%s\n    { \"system\": \"%s\", \"version\": \"%s\" }", comma, f->entries[i].name, f->version[i]);
+		fprintf(file, "%s\n    { \"system\": \"%s\", \"%s\": \"%s\" }", comma, f->entries[i].name,
+			p->state == PRESENT ? "version" : "state", text_of_presence(p));
 		comma = ",";
 	}
 }
 
 int findings_json(const struct findings *f, const char *path)
 {
-	struct utsname u;
 	FILE *file = fopen(path, "we");
 
 	if (!file)
 		return -errno;
-	uname(&u);
-	fprintf(file, "{\n  \"cpu\": \"%s\", \"cores\": %ld, \"kernel\": \"%s\", \"compiler\": \"%s\",\n  \"systems\": [",
-		cpu_model().s, sysconf(_SC_NPROCESSORS_ONLN), u.release, COMPILER);
+	fputs("{\n  ", file);
+	put_machine(file);
+	fputs(",\n  \"systems\": [", file);
 	put_systems(file, f);
 	fputs("\n  ],\n  \"figures\": [\n", file);
 	for (unsigned i = 0; i < f->results; i++) {
@@ -159,7 +166,7 @@ static void put_cell(FILE *file, const struct result *r)
 	}
 	fprintf(file, " %s", text_of(unit_of(r), median(r)).s);
 	if (r->ratio.count)
-		fprintf(file, " (%.3g x)", samples_median((struct samples *)&r->ratio));
+		fprintf(file, " (%.3g x)", samples_median(&r->ratio));
 	fputs(" |", file);
 }
 
@@ -167,21 +174,21 @@ static void put_cell(FILE *file, const struct result *r)
 static void put_table(FILE *file, const struct findings *f, const struct section *s)
 {
 	const struct result *list[ENTRIES_MAX];
-	unsigned n = sorted(f, s->measure, list), columns = 0;
+	unsigned n = sorted(f, s->measure, list);
 
 	fprintf(file, "\n**%s**%s%s%s\n\n| |", s->title, s->floor ? " (in brackets: beside " : "", s->floor ? s->floor : "",
 		s->floor ? ")" : "");
-	for (const struct measure *m = s->measure; m < s->measure + MEASURES_MAX && m->name; m++, columns++)
+	for (const struct measure *m = s->measure; m->name; m++)
 		fprintf(file, " %s |", m->name);
 	fputs("\n|---|", file);
-	for (unsigned i = 0; i < columns; i++)
+	for (const struct measure *m = s->measure; m->name; m++)
 		fputs("--:|", file);
 	for (unsigned i = 0; i < n; i++) {
 		const char *strong = strstr(list[i]->entry->name, "farcall") ? "**" : "";
 
 		fprintf(file, "\n| %s%s%s |", strong, list[i]->entry->name, strong);
-		for (unsigned m = 0; m < columns; m++)
-			put_cell(file, find(f, &s->measure[m], list[i]->entry));
+		for (const struct measure *m = s->measure; m->name; m++)
+			put_cell(file, find(f, m, list[i]->entry));
 	}
 	putc('\n', file);
 }
@@ -199,9 +206,9 @@ int findings_markdown(const struct findings *f, const char *path)
 	fprintf(file, "%s, %ld cores, Linux %s, %s. Versions:", cpu_model().s, sysconf(_SC_NPROCESSORS_ONLN), u.release,
 		COMPILER);
 	for (unsigned i = 0; i < f->count; i++) {
-		if (!f->version[i][0] || !strcmp(f->version[i], "-"))
+		if (f->presence[i].state == UNASKED || f->entries[i].kind == FLOOR)
 			continue;
-		fprintf(file, "%s %s %s", comma, f->entries[i].name, f->version[i]);
+		fprintf(file, "%s %s %s", comma, f->entries[i].name, text_of_presence(&f->presence[i]));
 		comma = ",";
 	}
 	fputs(".\n", file);
@@ -226,11 +233,11 @@ static int put_columns(const struct findings *f, const struct section *s, const 
 		return -errno;
 	for (unsigned i = 0; i < n; i++) {
 		fprintf(file, "%s\n", list[i]->entry->name);
-		for (unsigned m = 0; m < MEASURES_MAX && s->measure[m].name; m++) {
-			const struct result *r = find(f, &s->measure[m], list[i]->entry);
+		for (const struct measure *m = s->measure; m->name; m++) {
+			const struct result *r = find(f, m, list[i]->entry);
 
 			if (r && r->value.count)
-				fprintf(file, "%s\t%u\t%s\t%.6g\t%.6g\n", r->entry->name, m, r->measure->name, median(r),
+				fprintf(file, "%s\t%td\t%s\t%.6g\t%.6g\n", r->entry->name, m - s->measure, m->name, median(r),
 					percentile(r, 99));
 		}
 		fputs("\n\n", file);

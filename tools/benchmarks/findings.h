@@ -41,7 +41,7 @@ struct section {
 	bool rates;			/* shown as operations a second */
 	const char *title;
 	unsigned rounds;
-	struct measure measure[MEASURES_MAX];
+	struct measure measure[MEASURES_MAX];	/* after the last is one without a name */
 };
 
 /* What was found for one entry and one measure: no values if it could not do that. */
@@ -55,13 +55,18 @@ struct result {
 	struct samples cpu;		/* nanoseconds of both sides for one operation */
 };
 
+/* Whether an entry took part. */
+struct presence {
+	enum { UNASKED, ABSENT, FAILED, PRESENT } state;
+	char version[32];		/* if it is present */
+};
+
 struct findings {
 	struct result *result;		/* section by section, measure by measure */
 	unsigned results, room;
 	const struct entry *entries;
 	unsigned count;			/* of entries */
-	char version[ENTRIES_MAX][32];	/* by entry: "" if it was not asked, "absent" */
-	int cores[2];
+	struct presence presence[ENTRIES_MAX];	/* by entry */
 };
 
 /* The results of one section as a table. */

@@ -1,7 +1,6 @@
 /* The floors: a cache line, a futex and a fork, there and back, with nothing around them. */
 #include "floors.h"
 
-#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -9,10 +8,10 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "futex.h"
 #include "proc.h"
 
 enum request { BOUNCE, ECHO, FORK };
@@ -29,17 +28,11 @@ struct peer {
 	_Alignas(128) atomic_int tid;
 };
 
-static void futex_sleep(struct peer *p, atomic_uint *word, unsigned seen)
-{
-	/* acquire: pairs with the release in futex_advance(). */
-	while (atomic_load_explicit(word, memory_order_acquire) == seen)
-		syscall(SYS_futex, word, FUTEX_WAIT | p->private_, seen, NULL, NULL, 0);
-}
-
 static void futex_advance(struct peer *p, atomic_uint *word)
 {
+	/* release: pairs with futex_wait(). */
 	atomic_fetch_add_explicit(word, 1, memory_order_release);
-	syscall(SYS_futex, word, FUTEX_WAKE | p->private_, 1, NULL, NULL, 0);
+	futex_wake(word, p->private_);
 }
 
 static void await_line(struct peer *p, unsigned value)
@@ -85,7 +78,7 @@ static void *serve(void *arg)
 	atomic_store(&p->tid, (int)gettid());
 	futex_advance(p, &p->answered);
 	for (unsigned seen = 0;; seen++) {
-		futex_sleep(p, &p->asked, seen);
+		futex_wait(&p->asked, seen, p->private_);
 		switch (p->request) {
 		case BOUNCE:
 			serve_bounces(p);
@@ -129,7 +122,7 @@ struct peer *peer_process(int cpu)
 		close_range(3, ~0u, 0);
 		serve(p);
 	}
-	futex_sleep(p, &p->answered, 0);
+	futex_wait(&p->answered, 0, p->private_);
 	return p;
 }
 
@@ -144,7 +137,7 @@ struct peer *peer_thread(int cpu)
 		exit(1);
 	}
 	pthread_detach(thread);
-	futex_sleep(p, &p->answered, 0);
+	futex_wait(&p->answered, 0, p->private_);
 	return p;
 }
 
@@ -196,7 +189,7 @@ static uint64_t ask_sleeper(struct contender *c, enum request request, unsigned 
 		uint64_t start = now_ns();
 
 		ask(p, request);
-		futex_sleep(p, &p->answered, seen);
+		futex_wait(&p->answered, seen, p->private_);
 		total += now_ns() - start;
 	}
 	return total;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,11 +119,15 @@ struct part *part_start(const char *launcher, const char *program, const char *m
 	p->fd = fd[0];
 	p->in = fdopen(fd[0], "r");
 	p->child = fork();
+	if (p->child < 0) {
+		perror("bench: fork");
+		exit(1);
+	}
 	if (p->child == 0)
 		run_program(fd[1], words);
 	close(fd[1]);
 	free(launch);
-	if (p->child < 0 || !read_ready(p)) {
+	if (!read_ready(p)) {
 		part_end(p);
 		return NULL;
 	}

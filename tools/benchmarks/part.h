@@ -2,10 +2,6 @@
 #ifndef BENCH_PART_H
 #define BENCH_PART_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 struct part;
 
 /*

@@ -65,7 +65,7 @@ void idle(pid_t tid)
 	int ms = 0;
 
 	do {
-		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+		rest(1);
 		if (++ms == 5000) {
 			fprintf(stderr, "bench: thread %d does not go to sleep\n", (int)tid);
 			exit(1);
@@ -85,6 +85,21 @@ int pin(int cpu)
 	CPU_ZERO(&set);
 	CPU_SET(cpu, &set);
 	return sched_setaffinity(0, sizeof set, &set) ? -errno : 0;
+}
+
+void choose_cores(int cores[2])
+{
+	cpu_set_t allowed;
+	int found = 0;
+
+	sched_getaffinity(0, sizeof allowed, &allowed);
+	for (int i = 0; i < CPU_SETSIZE && found < 2; i++)
+		if (CPU_ISSET(i, &allowed))
+			cores[found++] = i;
+	if (found < 2) {
+		fputs("bench: needs two cores\n", stderr);
+		exit(1);
+	}
 }
 
 double cpu_time(pid_t pid)

@@ -1,4 +1,4 @@
-/* What the system tells of processes and threads: who sleeps, and what they use. */
+/* What the system tells of processes and threads, and where they may run. */
 #ifndef BENCH_PROC_H
 #define BENCH_PROC_H
 
@@ -16,6 +16,9 @@ void rest(unsigned ms);
 
 /* Let the caller, and what it starts later, run on @cpu alone. 0 or -errno. */
 int pin(int cpu);
+
+/* The first two cores that we may use, the callers' and the other sides'; the program ends if there is one. */
+void choose_cores(int cores[2]);
 
 /* CPU time of all threads of a process so far, in nanoseconds; NAN if that cannot be read. */
 double cpu_time(pid_t pid);

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <ffi.h>
 #include <getopt.h>
-#include <sched.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,12 +24,6 @@ static struct {
 	int (*bound)(int, int);
 	struct report report;
 } bench;
-
-static void __attribute__((noreturn)) fail(const char *what)
-{
-	fprintf(stderr, "bench: %s: %s\n", what, far_error() ? far_error()->message : "wrong result");
-	exit(1);
-}
 
 /* ------------------------------------------------- what slaves are asked to do */
 
@@ -262,16 +255,10 @@ static void measure_reading(void)
 
 static void start_all(void)
 {
-	cpu_set_t cores;
-	int found = 0;
-
-	sched_getaffinity(0, sizeof cores, &cores);
-	for (int i = 0; i < CPU_SETSIZE && found < 2; i++)
-		if (CPU_ISSET(i, &cores))
-			bench.report.cores[found++] = i;
+	choose_cores(bench.report.cores);
 	bench.slave = far_slave_process(.name = "process");
-	if (found < 2 || far_invoke(bench.slave, pin, bench.report.cores[1]) || far_error() || pin(bench.report.cores[0]))
-		fail("two cores are needed");
+	if (far_invoke(bench.slave, pin, bench.report.cores[1]) || far_error() || pin(bench.report.cores[0]))
+		fail("pinning");
 	bench.program = far_open(bench.slave, NULL);
 	bench.local = far_invoke(bench.slave, make_counter);
 	bench.proxy = far_wrap(bench.slave, make_counter);

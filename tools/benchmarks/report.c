@@ -1,6 +1,8 @@
 /* The result of a benchmark, for people and for programs. */
 #include "report.h"
 
+#include <farcall.h>
+
 #include <errno.h>
 #include <math.h>
 #include <stdbool.h>
@@ -8,6 +10,14 @@
 #include <stdlib.h>
 #include <sys/utsname.h>
 #include <unistd.h>
+
+void fail(const char *what)
+{
+	const struct far_error *e = far_error();
+
+	fprintf(stderr, "bench: %s: %s\n", what, e ? e->message : "wrong result");
+	exit(1);
+}
 
 struct row *report_samples(struct report *r, const char *name, enum unit unit, struct samples *s)
 {
@@ -117,14 +127,13 @@ static void put_row(FILE *f, const struct row *row)
 
 int report_json(const struct report *r, const char *path)
 {
-	struct utsname u;
 	FILE *f = fopen(path, "we");
 
 	if (!f)
 		return -errno;
-	uname(&u);
-	fprintf(f, "{\n  \"cpu\": \"%s\", \"cores\": %ld, \"kernel\": \"%s\", \"compiler\": \"%s\",\n  \"figures\": [\n",
-		cpu_model().s, sysconf(_SC_NPROCESSORS_ONLN), u.release, COMPILER);
+	fputs("{\n  ", f);
+	put_machine(f);
+	fputs(",\n  \"figures\": [\n", f);
 	for (unsigned i = 0; i < r->rows; i++) {
 		fputs(i ? ",\n" : "", f);
 		put_row(f, &r->row[i]);

@@ -24,6 +24,9 @@ struct report {
 	int cores[2];			/* the caller's and the slaves' */
 };
 
+/* End with farcall's last error or, if there is none, because of a wrong result. */
+void fail(const char *what) __attribute__((noreturn));
+
 /* Add a measured figure, or samples that have no floor. */
 struct row *report_figure(struct report *r, const char *name, const char *floor_name, struct figure *f);
 struct row *report_samples(struct report *r, const char *name, enum unit unit, struct samples *s);

@@ -32,7 +32,7 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-double samples_percentile(struct samples *s, double p)
+double samples_percentile(const struct samples *s, double p)
 {
 	if (!s->count)
 		return NAN;
@@ -47,7 +47,7 @@ double samples_percentile(struct samples *s, double p)
 	return s->value[below] + (at - (double)below) * (s->value[below + 1] - s->value[below]);
 }
 
-double samples_median(struct samples *s)
+double samples_median(const struct samples *s)
 {
 	return samples_percentile(s, 50);
 }

@@ -14,9 +14,9 @@ struct samples {
 void samples_add(struct samples *s, double value);
 void samples_free(struct samples *s);
 
-/* The value that @p percent of the samples do not exceed; NAN if there are none. */
-double samples_percentile(struct samples *s, double p);
-double samples_median(struct samples *s);
+/* The value that @p percent of the samples do not exceed; NAN if there are none. May put them in order. */
+double samples_percentile(const struct samples *s, double p);
+double samples_median(const struct samples *s);
 
 /* CLOCK_MONOTONIC in nanoseconds. */
 uint64_t now_ns(void);

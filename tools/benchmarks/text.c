@@ -2,6 +2,8 @@
 #include "text.h"
 
 #include <math.h>
+#include <sys/utsname.h>
+#include <unistd.h>
 
 struct text text_of(enum unit unit, double v)
 {
@@ -39,4 +41,13 @@ struct text cpu_model(void)
 void put_number(FILE *f, const char *key, double v)
 {
 	fprintf(f, isnan(v) ? ", \"%s\": null" : ", \"%s\": %.6g", key, v);
+}
+
+void put_machine(FILE *f)
+{
+	struct utsname u;
+
+	uname(&u);
+	fprintf(f, "\"cpu\": \"%s\", \"cores\": %ld, \"kernel\": \"%s\", \"compiler\": \"%s\"", cpu_model().s,
+		sysconf(_SC_NPROCESSORS_ONLN), u.release, COMPILER);
 }

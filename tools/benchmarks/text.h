@@ -26,4 +26,7 @@ struct text cpu_model(void);
 /* , "key": v - or null, as JSON knows no NAN. */
 void put_number(FILE *f, const char *key, double v);
 
+/* The machine and the compiler: members of a JSON object. */
+void put_machine(FILE *f);
+
 #endif

@@ -9,7 +9,6 @@
 #include <capnp/rpc-twoparty.h>
 #include <errno.h>
 #include <queue>
-#include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -96,10 +95,7 @@ static void open_capnp(const struct place *place)
 
 static const char *version()
 {
-	static char text[32];
-
-	snprintf(text, sizeof text, "%d.%d.%d", CAPNP_VERSION_MAJOR, CAPNP_VERSION_MINOR, CAPNP_VERSION_MICRO);
-	return text;
+	return version_of(CAPNP_VERSION_MAJOR, CAPNP_VERSION_MINOR, CAPNP_VERSION_MICRO);
 }
 
 static kj::Promise<capnp::Response<Calls::AddResults>> start_call(int32_t a, int32_t b)

@@ -23,8 +23,11 @@
  */
 #include "contender.h"
 
+#include <dlfcn.h>
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -32,18 +35,20 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "proc.h"
 
-enum { PIDS_MAX = 16, WORKERS_MAX = 1000 };
+enum { PIDS_MAX = 16 };
 
 static struct {
 	pid_t pid[PIDS_MAX];
 	unsigned pids;
 	pid_t worker[WORKERS_MAX];
 	unsigned workers;
+	cpu_set_t everywhere;		/* where this program might run before it was pinned */
 	char socket[64];
 } here;
 
@@ -65,6 +70,18 @@ int32_t check(const uint8_t *p, size_t n)
 	return p[0] + p[n - 1];
 }
 
+bool answer_message(const void *p, size_t n, int32_t *result)
+{
+	const int32_t *call = p;
+
+	if (n > 3 * sizeof *call) {
+		*result = check(p, n);
+		return true;
+	}
+	*result = answer(call[0], call[1]);
+	return n == 2 * sizeof *call;
+}
+
 void die(const char *what, ...)
 {
 	int error = errno;
@@ -78,11 +95,35 @@ void die(const char *what, ...)
 	_exit(1);
 }
 
+void expect(int64_t got, int64_t wanted)
+{
+	if (got != wanted) {
+		errno = 0;
+		die("wrong answer, %lld instead of %lld", (long long)got, (long long)wanted);
+	}
+}
+
+void expect_sum(int64_t got, unsigned n)
+{
+	expect(got, (int64_t)n * (n + 1) / 2);
+}
+
 void pin_to(int core)
 {
 	errno = -pin(core);
 	if (errno)
 		die("core %d", core);
+}
+
+void unbind(void)
+{
+	struct rlimit files;
+
+	sched_setaffinity(0, sizeof here.everywhere, &here.everywhere);
+	setrlimit(RLIMIT_CORE, &(struct rlimit){ 0 });
+	getrlimit(RLIMIT_NOFILE, &files);
+	files.rlim_cur = files.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &files);
 }
 
 void also_runs(pid_t pid)
@@ -124,6 +165,42 @@ const char *socket_path(void)
 	return here.socket;
 }
 
+uint8_t *kept_buffer(size_t n)
+{
+	static uint8_t *buffer;
+	static size_t room;
+
+	if (room < n) {
+		free(buffer);
+		buffer = malloc(room = n);
+		if (!buffer)
+			die("no buffer of %zu bytes", n);
+		memset(buffer, 1, n);
+	}
+	return buffer;
+}
+
+const char *version_of(int major, int minor, int patch)
+{
+	static char text[32];
+
+	snprintf(text, sizeof text, "%d.%d.%d", major, minor, patch);
+	return text;
+}
+
+const char *version_of_library(void (*function)(void))
+{
+	static char path[PATH_MAX];
+	Dl_info info;
+
+	if (!dladdr((const void *)(uintptr_t)function, &info) || !realpath(info.dli_fname, path))
+		return "-";
+
+	const char *so = strstr(path, ".so.");	/* "libsystemd.so.0.35.0" */
+
+	return so ? so + strlen(".so.") : "-";
+}
+
 /* ------------------------------------------------------------------ replies */
 
 static void reply_one(uint64_t ns)
@@ -146,21 +223,7 @@ static void end_list(void)
 	putchar('\n');
 }
 
-static void expect(int64_t got, int64_t wanted)
-{
-	if (got != wanted) {
-		errno = 0;
-		die("wrong answer, %lld instead of %lld", (long long)got, (long long)wanted);
-	}
-}
-
 /* ------------------------------------------------------------------- calls */
-
-/* Sum of the answers to (0, 1), (1, 1), ..., (n - 1, 1). */
-static int64_t sum_of_answers(unsigned n)
-{
-	return (int64_t)n * (n + 1) / 2;
-}
 
 /* The first calls of a turn wake both sides. */
 static void wake(void)
@@ -179,7 +242,7 @@ static uint64_t call_n(unsigned n)
 
 	uint64_t ns = now_ns() - start;
 
-	expect(sum, sum_of_answers(n));
+	expect_sum(sum, n);
 	return ns;
 }
 
@@ -281,7 +344,7 @@ static uint64_t stream_n(unsigned window, unsigned n)
 
 	uint64_t ns = now_ns() - start;
 
-	expect(sum, sum_of_answers(n));
+	expect_sum(sum, n);
 	return ns;
 }
 
@@ -508,7 +571,7 @@ static bool each(const unsigned *arg)
 	for (unsigned i = 0; i < arg[1]; i++)
 		sum += contender.worker_call(i % arg[0], (int32_t)i, 1);
 	reply_one(now_ns() - start);
-	expect(sum, sum_of_answers(arg[1]));
+	expect_sum(sum, arg[1]);
 	return true;
 }
 
@@ -559,6 +622,7 @@ int main(int argc, char **argv)
 	};
 
 	also_runs(getpid());
+	sched_getaffinity(0, sizeof here.everywhere, &here.everywhere);
 	pin_to(place.caller);
 	contender.open(&place);
 	printf("ready %s", contender.version ? contender.version() : "-");

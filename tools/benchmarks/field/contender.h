@@ -22,6 +22,8 @@ extern "C" {
 
 #include "stats.h"	/* now_ns() */
 
+enum { WORKERS_MAX = 1000 };
+
 /* Where to run and how to wait. */
 struct place {
 	int caller, other;	/* cores; the caller is pinned already */
@@ -87,7 +89,7 @@ struct system {
 	 */
 	void (*crash)(uint64_t *error, uint64_t *recovered);
 
-	/* Have @n workers, each of which has answered once; worker_call() goes to one of them. */
+	/* Have @n workers, at most WORKERS_MAX, each of which has answered once; worker_call() goes to one of them. */
 	void (*workers)(unsigned n, pid_t *pid);
 	int32_t (*worker_call)(unsigned worker, int32_t a, int32_t b);
 };
@@ -105,6 +107,12 @@ int32_t answer(int32_t a, int32_t b);
 int32_t check(const uint8_t *p, size_t n);
 
 /*
+ * Both, for messages that are just bytes: two integers are a call, a third means that
+ * nobody waits, and anything else is a buffer. False if there is nothing to send back.
+ */
+bool answer_message(const void *p, size_t n, int32_t *result);
+
+/*
  * Fork a child, pinned to @core, that runs @serve(arg), and dies with this
  * process. Call it before anything is opened and any thread is started.
  */
@@ -116,11 +124,30 @@ void also_runs(pid_t pid);
 /* Pin the calling thread. */
 void pin_to(int core);
 
+/*
+ * Undo the pinning, for those that start others: both may use every core, as they may
+ * in programs, and as many files as the system allows. A crash leaves no core file.
+ */
+void unbind(void);
+
 /* Print why, and errno if it is not 0, and exit. */
 void die(const char *what, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
+/* Die of a wrong answer. */
+void expect(int64_t got, int64_t wanted);
+
+/* Die unless @got is the sum of the answers to (0, 1), (1, 1), ..., (n - 1, 1). */
+void expect_sum(int64_t got, unsigned n);
+
 /* A path for a socket of this contender that is not in use; the file is removed at exit. */
 const char *socket_path(void);
+
+/* Touched memory for a buffer that arrives, until the next one does. */
+uint8_t *kept_buffer(size_t n);
+
+/* For system.version: of three numbers; or, if only its file's name tells, of the library that has @function. */
+const char *version_of(int major, int minor, int patch);
+const char *version_of_library(void (*function)(void));
 
 #ifdef __cplusplus
 }

@@ -6,19 +6,16 @@
 #include <farcall.h>
 
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "contender.h"
 
-enum { WINDOW_MAX = 1024, WORKERS_MAX = 1000 };
+enum { WINDOW_MAX = 1024 };
 
 static struct far_slave *slave, *worker[WORKERS_MAX];
-static cpu_set_t everywhere;
 static bool is_thread, copies;
 
 static void check_error(const char *what)
@@ -34,28 +31,11 @@ static void begin(int *argc, char ***argv)
 	(void)argc;
 	(void)argv;
 	far_init();
-	sched_getaffinity(0, sizeof everywhere, &everywhere);
 }
 
 static const char *version(void)
 {
-	static char text[32];
-
-	snprintf(text, sizeof text, "%d.%d.%d", FAR_VERSION_MAJOR, FAR_VERSION_MINOR, FAR_VERSION_PATCH);
-	return text;
-}
-
-static struct far_slave *open_process(void)
-{
-	return far_slave_process();
-}
-
-/* Starting a worker, its replacement and its zygote may use every core, as they may in programs. */
-static void open_starter(void)
-{
-	sched_setaffinity(0, sizeof everywhere, &everywhere);
-	far_slave_close(open_process());
-	check_error("slave");
+	return version_of(FAR_VERSION_MAJOR, FAR_VERSION_MINOR, FAR_VERSION_PATCH);
 }
 
 static void open_farcall(const struct place *place)
@@ -63,12 +43,14 @@ static void open_farcall(const struct place *place)
 	const char *option = place->option ? place->option : "process";
 
 	if (!strcmp(option, "start")) {
-		open_starter();
+		unbind();
+		far_slave_close(far_slave_process());	/* no worker is the first one */
+		check_error("slave");
 		return;
 	}
 	is_thread = !strcmp(option, "thread");
 	copies = !strcmp(option, "copy");
-	slave = is_thread ? far_slave_thread() : open_process();
+	slave = is_thread ? far_slave_thread() : far_slave_process();
 	far_invoke(slave, pin_to, place->other);
 	check_error("slave");
 	if (!is_thread)
@@ -90,8 +72,7 @@ static uint64_t calls(unsigned n)
 
 	uint64_t ns = now_ns() - start;
 
-	if (sum != (int64_t)n * (n + 1) / 2)
-		die("wrong answers");
+	expect_sum(sum, n);
 	return ns;
 }
 
@@ -112,8 +93,7 @@ static uint64_t stream(unsigned window, unsigned n)
 
 	uint64_t ns = now_ns() - start;
 
-	if (sum != (int64_t)n * (n + 1) / 2)
-		die("wrong answers");
+	expect_sum(sum, n);
 	return ns;
 }
 
@@ -124,8 +104,7 @@ static uint64_t posts(unsigned n)
 	for (unsigned i = 0; i < n; i++)
 		if (far_forget(far_schedule(slave, answer, (int32_t)i, 1)))
 			die("far_forget");
-	if (far_invoke(slave, answer, 1, 1) != 2)
-		die("wrong answer");
+	expect(far_invoke(slave, answer, 1, 1), 2);
 	return now_ns() - start;
 }
 
@@ -149,14 +128,18 @@ static int32_t pass(uint8_t *p, size_t n)
 
 /* ------------------------------------------------------------------ workers */
 
+static struct far_slave *start_slave(void)
+{
+	struct far_slave *s = far_slave_process();
+
+	expect(far_invoke(s, answer, 1, 2), 3);
+	return s;
+}
+
 static uint64_t start(void)
 {
 	uint64_t from = now_ns();
-	struct far_slave *s = open_process();
-
-	if (far_invoke(s, answer, 1, 2) != 3)
-		die("wrong answer");
-
+	struct far_slave *s = start_slave();
 	uint64_t ns = now_ns() - from;
 
 	if (far_slave_close(s))
@@ -173,11 +156,7 @@ static int32_t crash_here(void)
 
 static void crash(uint64_t *error, uint64_t *recovered)
 {
-	struct far_slave *s = open_process();
-
-	if (far_invoke(s, answer, 1, 2) != 3)
-		die("wrong answer");
-
+	struct far_slave *s = start_slave();
 	uint64_t from = now_ns();
 
 	far_invoke(s, crash_here);
@@ -193,9 +172,7 @@ static void crash(uint64_t *error, uint64_t *recovered)
 static void workers(unsigned n, pid_t *pid)
 {
 	for (unsigned i = 0; i < n; i++) {
-		worker[i] = open_process();
-		if (far_invoke(worker[i], answer, 1, 2) != 3)
-			die("wrong answer");
+		worker[i] = start_slave();
 		pid[i] = far_slave_pid(worker[i]);
 	}
 }

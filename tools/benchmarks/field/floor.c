@@ -5,17 +5,15 @@
  * "direct" and "ffi" call here, "memcpy" copies a buffer here.
  */
 #include "contender.h"
+#include "futex.h"
 
 #include <errno.h>
 #include <ffi.h>
-#include <linux/futex.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 /* Shared by the two sides. Neighbouring lines are fetched in pairs: 128 bytes apart. */
@@ -47,15 +45,14 @@ static void spin_wake(atomic_uint *count)
 	(void)count;
 }
 
-static void futex_wait(atomic_uint *count, unsigned seen)
+static void kernel_wait(atomic_uint *count, unsigned seen)
 {
-	while (atomic_load_explicit(count, memory_order_acquire) == seen)
-		syscall(SYS_futex, count, FUTEX_WAIT, seen, NULL, NULL, 0);
+	futex_wait(count, seen, 0);
 }
 
-static void futex_wake(atomic_uint *count)
+static void kernel_wake(atomic_uint *count)
 {
-	syscall(SYS_futex, count, FUTEX_WAKE, 1, NULL, NULL, 0);
+	futex_wake(count, 0);
 }
 
 /* An eventfd takes 8 bytes at a time, and so may the others. */
@@ -101,7 +98,7 @@ static const struct {
 	void (*make)(int fd[2]);
 } ways[] = {
 	{ { .name = "line", .wait = spin_wait, .wake = spin_wake }, NULL },
-	{ { .name = "futex", .wait = futex_wait, .wake = futex_wake }, NULL },
+	{ { .name = "futex", .wait = kernel_wait, .wake = kernel_wake }, NULL },
 	{ { .name = "eventfd", .wait = file_wait, .wake = file_wake }, make_eventfd },
 	{ { .name = "pipe", .wait = file_wait, .wake = file_wake }, make_pipe },
 	{ { .name = "socket", .wait = file_wait, .wake = file_wake }, make_socket },
@@ -160,16 +157,8 @@ static int32_t call_ffi(int32_t a, int32_t b)
 
 static int32_t copy_here(uint8_t *p, size_t n)
 {
-	static uint8_t *copy;
-	static size_t room;
+	uint8_t *copy = kept_buffer(n);
 
-	if (room < n) {
-		free(copy);
-		copy = malloc(room = n);
-		if (!copy)
-			die("no buffer of %zu bytes", n);
-		memset(copy, 1, n);
-	}
 	memcpy(copy, p, n);
 	__asm__ volatile("" : : "r"(copy) : "memory");	/* the bytes are wanted */
 	return check(copy, n);

@@ -5,7 +5,6 @@
 #include "contender.h"
 
 #include <glib.h>
-#include <stdio.h>
 
 struct message {
 	int32_t a, b;
@@ -55,10 +54,7 @@ static void open_glib(const struct place *place)
 
 static const char *version(void)
 {
-	static char text[32];
-
-	snprintf(text, sizeof text, "%u.%u.%u", glib_major_version, glib_minor_version, glib_micro_version);
-	return text;
+	return version_of((int)glib_major_version, (int)glib_minor_version, (int)glib_micro_version);
 }
 
 static int32_t round_trip(struct message *m)

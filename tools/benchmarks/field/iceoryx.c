@@ -8,7 +8,6 @@
  */
 #include "contender.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -191,12 +190,10 @@ static void run_roudi(void *output)
 {
 	int file = memfd_create("roudi.toml", 0);
 	char path[32];
-	cpu_set_t all;
 
 	if (file < 0 || write(file, config, sizeof config - 1) < 0)
 		die("configuration of iox-roudi");
-	memset(&all, 0xff, sizeof all);
-	sched_setaffinity(0, sizeof all, &all);
+	unbind();
 	dup2(*(int *)output, STDOUT_FILENO);
 	dup2(*(int *)output, STDERR_FILENO);
 	snprintf(path, sizeof path, "/proc/self/fd/%d", file);
@@ -301,18 +298,10 @@ static void open_iceoryx(const struct place *place)
 		client.waitset = wait_for_responses(client.port);
 }
 
-/* The binding has no function that tells; its file is named for its version, "libiceoryx_binding_c.so.2.0.3". */
+/* The binding has no function that tells. */
 static const char *version(void)
 {
-	static char *path;
-	Dl_info info;
-
-	if (!dladdr((const void *)(uintptr_t)iox_runtime_init, &info) || !(path = realpath(info.dli_fname, NULL)))
-		return "-";
-
-	const char *so = strstr(path, ".so.");
-
-	return so ? so + strlen(".so.") : "-";
+	return version_of_library((void (*)(void))iox_runtime_init);
 }
 
 static void send_call(int32_t a, int32_t b)

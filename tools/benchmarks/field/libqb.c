@@ -4,6 +4,7 @@
  * in its ring. Nothing can spin. Buffers have a connection of their own, as a ring holds the largest message.
  */
 #include "contender.h"
+#include "proc.h"
 
 #include <errno.h>
 #include <qb/qbdefs.h>
@@ -15,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -146,7 +146,7 @@ static void open_libqb(const struct place *place)
 	while (!(calls = qb_ipcc_connect(name, MESSAGE_MAX))) {
 		if (errno != ENOENT && errno != ECONNREFUSED)
 			die("qb_ipcc_connect");
-		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+		rest(1);
 	}
 	atexit(disconnect);
 }

@@ -5,9 +5,7 @@
  */
 #include "contender.h"
 
-#include <errno.h>
 #include <mpi.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,14 +14,10 @@
 enum tag { CALL, POST, PASS, END, PID };
 
 static const char *self;
-static cpu_set_t everywhere;
 
 /* Errors end the program, as MPI's default handler does. */
 static void serve(MPI_Comm caller)
 {
-	uint8_t *buffer = NULL;
-	int room = 0;
-
 	for (;;) {
 		MPI_Status status;
 		int32_t call[2], sum;
@@ -32,12 +26,9 @@ static void serve(MPI_Comm caller)
 		MPI_Probe(0, MPI_ANY_TAG, caller, &status);
 		if (status.MPI_TAG == PASS) {
 			MPI_Get_count(&status, MPI_BYTE, &n);
-			if (room < n) {
-				free(buffer);
-				buffer = malloc((size_t)(room = n));
-				if (!buffer)
-					die("no buffer of %d bytes", n);
-			}
+
+			uint8_t *buffer = kept_buffer((size_t)n);
+
 			MPI_Recv(buffer, n, MPI_BYTE, 0, PASS, caller, MPI_STATUS_IGNORE);
 			sum = check(buffer, (size_t)n);
 		} else {
@@ -50,7 +41,6 @@ static void serve(MPI_Comm caller)
 		}
 		MPI_Send(&sum, 1, MPI_INT32_T, 0, CALL, caller);
 	}
-	free(buffer);
 }
 
 static _Noreturn void be_other_rank(int core)
@@ -78,7 +68,6 @@ static void begin(int *argc, char ***argv)
 	int rank;
 
 	self = (*argv)[0];
-	sched_getaffinity(0, sizeof everywhere, &everywhere);
 	MPI_Init(argc, argv);
 	MPI_Comm_get_parent(&parent);
 	if (parent != MPI_COMM_NULL)
@@ -111,7 +100,7 @@ static void open_mpi(const struct place *place)
 
 	atexit(end);
 	if (place->option && !strcmp(place->option, "spawn")) {
-		sched_setaffinity(0, sizeof everywhere, &everywhere);
+		unbind();
 		return;
 	}
 	MPI_Recv(&pid, 1, MPI_INT32_T, 1, PID, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
@@ -176,8 +165,7 @@ static uint64_t start(void)
 
 	uint64_t ns = now_ns() - from;
 
-	if (sum != 3)
-		die("wrong answer");
+	expect(sum, 3);
 	end_other(0, worker);
 	MPI_Comm_disconnect(&worker);
 	return ns;

@@ -40,19 +40,6 @@ static nng_msg *receive_message(nng_socket s)
 	return m;
 }
 
-/* Two integers are a call, of which a third wants no answer; anything else is a buffer. */
-static bool answer_to(const void *p, size_t n, int32_t *result)
-{
-	const int32_t *call = p;
-
-	if (n > 3 * sizeof *call) {
-		*result = check(p, n);
-		return true;
-	}
-	*result = answer(call[0], call[1]);
-	return n == 2 * sizeof *call;
-}
-
 /* The message that came becomes the answer. */
 static void send_answer(nng_socket s, nng_msg *m, int32_t result)
 {
@@ -70,7 +57,7 @@ static void serve(void *address)
 		nng_msg *m = receive_message(server);
 		int32_t result;
 
-		if (answer_to(nng_msg_body(m), nng_msg_len(m), &result))
+		if (answer_message(nng_msg_body(m), nng_msg_len(m), &result))
 			send_answer(server, m, result);
 		else
 			nng_msg_free(m);

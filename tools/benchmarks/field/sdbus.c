@@ -5,10 +5,7 @@
  */
 #include "contender.h"
 
-#include <dlfcn.h>
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <systemd/sd-bus.h>
 
@@ -103,18 +100,10 @@ static void open_sdbus(const struct place *place)
 	checked(sd_bus_start(client), "sd_bus_start");
 }
 
-/* The library has no function that tells; its file is named for its version, "libsystemd.so.0.35.0". */
+/* The library has no function that tells. */
 static const char *version(void)
 {
-	static char *path;
-	Dl_info info;
-
-	if (!dladdr((const void *)(uintptr_t)sd_bus_new, &info) || !(path = realpath(info.dli_fname, NULL)))
-		return "-";
-
-	const char *so = strstr(path, ".so.");
-
-	return so ? so + strlen(".so.") : "-";
+	return version_of_library((void (*)(void))sd_bus_new);
 }
 
 static int32_t read_answer(sd_bus_message *reply)

@@ -4,25 +4,19 @@
  * by a futex, "posix_spawn" starts this program again, which reports by a pipe.
  */
 #include "contender.h"
+#include "futex.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/futex.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-enum { WORKERS_MAX = 1000 };
 
 /* Shared with a forked child. */
 static struct shared {
@@ -41,22 +35,15 @@ struct worker {
 
 static struct worker worker[WORKERS_MAX];
 static uint64_t (*chosen)(void);
-static cpu_set_t everywhere;
 static bool forks, spawns;
 
 /* ------------------------------------------------------------------------ futex */
 
-static void wait_while(atomic_uint *word, unsigned value)
-{
-	/* acquire: pairs with the release in set(). */
-	while (atomic_load_explicit(word, memory_order_acquire) == value)
-		syscall(SYS_futex, word, FUTEX_WAIT, value, NULL, NULL, 0);
-}
-
 static void set(atomic_uint *word, unsigned value)
 {
+	/* release: pairs with futex_wait(). */
 	atomic_store_explicit(word, value, memory_order_release);
-	syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
+	futex_wake(word, 0);
 }
 
 static void report(void)
@@ -67,9 +54,8 @@ static void report(void)
 
 static void await_report(void)
 {
-	wait_while(&shared->reported, 0);
-	if (shared->sum != 3)
-		die("wrong answer");
+	futex_wait(&shared->reported, 0, 0);
+	expect(shared->sum, 3);
 }
 
 static void forget_last(void)
@@ -91,7 +77,7 @@ static pid_t fork_worker(void)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() == parent) {
 		report();
-		wait_while(&shared->told, WAIT);
+		futex_wait(&shared->told, WAIT, 0);
 		if (atomic_load(&shared->told) == CRASH)
 			raise(SIGSEGV);
 	}
@@ -216,8 +202,7 @@ static struct worker spawn_worker(void)
 	close(out[1]);
 	w.in = in[1];
 	w.out = out[0];
-	if (answer_of(&w) != 3)
-		die("wrong answer");
+	expect(answer_of(&w), 3);
 	return w;
 }
 
@@ -273,18 +258,6 @@ static void begin(int *argc, char ***argv)
 {
 	if (*argc == 2 && !strcmp((*argv)[1], "worker"))
 		be_worker();
-	sched_getaffinity(0, sizeof everywhere, &everywhere);
-}
-
-/* What is allowed here: no file for a core dump, two pipes for each worker. */
-static void set_limits(void)
-{
-	struct rlimit files;
-
-	setrlimit(RLIMIT_CORE, &(struct rlimit){ 0 });
-	getrlimit(RLIMIT_NOFILE, &files);
-	files.rlim_cur = files.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &files);
 }
 
 static void open_floor(const struct place *place)
@@ -296,9 +269,7 @@ static void open_floor(const struct place *place)
 	chosen = forks ? time_fork : spawns ? time_spawn : !strcmp(name, "pthread") ? time_thread : NULL;
 	if (!chosen)
 		die("no floor named %s", name);
-	/* What is started may use every core, as it may in programs. */
-	sched_setaffinity(0, sizeof everywhere, &everywhere);
-	set_limits();
+	unbind();
 	shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (shared == MAP_FAILED)
 		die("mmap");

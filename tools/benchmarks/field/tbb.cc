@@ -6,7 +6,6 @@
  */
 #include "contender.h"
 
-#include <cstdio>
 #include <deque>
 #include <future>
 #include <memory>
@@ -56,12 +55,10 @@ void open_tbb(const place *place)
 
 const char *version()
 {
-	static char text[32];
 	int release = TBB_runtime_interface_version();
 
 	/* 12080 stands for 2021.8.0. */
-	snprintf(text, sizeof text, "2021.%d.%d", release % 1000 / 10, release % 10);
-	return text;
+	return version_of(2021, release % 1000 / 10, release % 10);
 }
 
 int32_t call(int32_t a, int32_t b)

@@ -6,7 +6,6 @@
 #include "contender.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <ucp/api/ucp.h>
@@ -25,8 +24,6 @@ static struct {
 	unsigned came, received;
 	void *rendezvous;		/* a buffer's announcement, and its size; or NULL */
 	size_t size;
-	uint8_t *buffer;
-	size_t room;
 } side;
 
 static void ensure(ucs_status_t status, const char *what)
@@ -131,16 +128,11 @@ static void fetch_buffer(void)
 {
 	const ucp_request_param_t param = { 0 };
 	void *announced = side.rendezvous;
+	uint8_t *buffer = kept_buffer(side.size);
 
-	if (side.room < side.size) {
-		free(side.buffer);
-		side.buffer = malloc(side.room = side.size);
-		if (!side.buffer)
-			die("no buffer of %zu bytes", side.size);
-	}
 	side.rendezvous = NULL;
-	complete(ucp_am_recv_data_nbx(side.worker, announced, side.buffer, side.size, &param), "ucp_am_recv_data_nbx");
-	send_answer(check(side.buffer, side.size));
+	complete(ucp_am_recv_data_nbx(side.worker, announced, buffer, side.size, &param), "ucp_am_recv_data_nbx");
+	send_answer(check(buffer, side.size));
 }
 
 /* -------------------------------------------------------------- opening */

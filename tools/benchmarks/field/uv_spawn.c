@@ -4,14 +4,10 @@
  */
 #include "contender.h"
 
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <uv.h>
-
-enum { WORKERS_MAX = 1000 };
 
 struct request {
 	int32_t a, b;
@@ -45,7 +41,6 @@ static struct {
 } here;
 
 static struct worker *worker[WORKERS_MAX];
-static cpu_set_t everywhere;
 
 static void check_error(int error, const char *what)
 {
@@ -180,8 +175,7 @@ static struct worker *start_worker(void)
 {
 	struct worker *w = spawn_worker();
 
-	if (call_worker(w, 1, 2) != 3)
-		die("wrong answer");
+	expect(call_worker(w, 1, 2), 3);
 	return w;
 }
 
@@ -223,21 +217,12 @@ static void begin(int *argc, char ***argv)
 {
 	if (*argc == 2 && !strcmp((*argv)[1], "worker"))
 		be_worker();
-	sched_getaffinity(0, sizeof everywhere, &everywhere);
 }
 
 static void open_libuv(const struct place *place)
 {
-	struct rlimit files;
-
 	(void)place;
-	/* What is started may use every core, as it may in programs. */
-	sched_setaffinity(0, sizeof everywhere, &everywhere);
-	/* No file for a core dump, two pipes for each worker. */
-	setrlimit(RLIMIT_CORE, &(struct rlimit){ 0 });
-	getrlimit(RLIMIT_NOFILE, &files);
-	files.rlim_cur = files.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &files);
+	unbind();
 }
 
 static uint64_t start(void)

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <string.h>
 #include <zmq.h>
 
 static void *client;
@@ -39,19 +38,6 @@ static void send_bytes(void *socket, const void *p, size_t n, int flags)
 			die("zmq_send");
 }
 
-/* Two integers are a call, of which a third wants no answer; anything else is a buffer. */
-static bool answer_to(const void *p, size_t n, int32_t *result)
-{
-	const int32_t *call = p;
-
-	if (n > 3 * sizeof *call) {
-		*result = check(p, n);
-		return true;
-	}
-	*result = answer(call[0], call[1]);
-	return n == 2 * sizeof *call;
-}
-
 static void serve(void *path)
 {
 	void *server = open_socket(ZMQ_ROUTER);
@@ -65,7 +51,7 @@ static void serve(void *path)
 		receive_message(&sender, server);
 		size_t n = (size_t)receive_message(&message, server);
 
-		if (answer_to(zmq_msg_data(&message), n, &result)) {
+		if (answer_message(zmq_msg_data(&message), n, &result)) {
 			while (zmq_msg_send(&sender, server, ZMQ_SNDMORE) < 0)
 				if (errno != EINTR)
 					die("zmq_msg_send");
@@ -91,12 +77,10 @@ static void open_zeromq(const struct place *place)
 
 static const char *version(void)
 {
-	static char text[32];
 	int major, minor, patch;
 
 	zmq_version(&major, &minor, &patch);
-	snprintf(text, sizeof text, "%d.%d.%d", major, minor, patch);
-	return text;
+	return version_of(major, minor, patch);
 }
 
 static void send_call(int32_t a, int32_t b)
