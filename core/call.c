@@ -91,19 +91,29 @@ static void fail_dead(const struct far__call *call, const struct far__slave *sla
 	far__fail_with(&error);
 }
 
-/* Make the queue's next slot ours: wait until its last call is answered. */
+/* Make the queue's next slot ours if its last call is answered: false if not. */
+static inline bool take_answered_slot(struct far__port *port)
+{
+	const struct far__ring *queue = &port->lane.queue;
+	uint32_t before = queue->position - (queue->mask + 1);
+	uintptr_t task = *far__port_task(port, before);
+
+	if (FAR_LIKELY(!task))
+		return true;
+	if (!far__ring_is_answered(queue, before))
+		return false;
+	far__task_move(task, port, before);
+	return true;
+}
+
+/* The same, and wait for that. False and far_error() if it shall not be waited for, or will not be. */
 static bool free_slot(const struct far__call *call, struct far__port *port)
 {
 	const struct far__ring *queue = &port->lane.queue;
-	uintptr_t task;
 
-	while (FAR_UNLIKELY((task = *far__port_task(port, queue->position)) != 0)) {
-		uint32_t position = queue->position, before = position - (queue->mask + 1);
+	while (!take_answered_slot(port)) {
+		uint32_t before = queue->position - (queue->mask + 1);
 
-		if (FAR_LIKELY(far__ring_is_answered(queue, before))) {
-			far__task_move(task, port, before);
-			break;
-		}
 		if (port->slave->fail_when_full && call->op == FAR__OP_SCHEDULE) {
 			far__fail(FAR_EFULL, EAGAIN, call->site->function, call->site,
 				  "the queue of slave \"%s\" is full", port->slave->name);
@@ -625,7 +635,7 @@ int far__conclude(const struct far__site *site, uint8_t result, uintptr_t handle
 	} else {
 		far__unpack_result(registers, reply->word, info >> 8 & 3);
 	}
-	if (FAR_UNLIKELY(holds->nbuffers || holds->arguments || holds->result))
+	if (FAR_UNLIKELY(!far__holds_nothing(holds)))
 		far__holds_release(holds);
 	if (info >> 16)
 		errno = (int)(info >> 16);
@@ -786,24 +796,26 @@ static int invoke(struct far__call *call, struct far_registers *registers, struc
 	if (FAR_UNLIKELY(!far__port_await(port, ring, position, call->deadline, NULL, NULL))) {
 		x87 = unanswered(call, registers, holds, position);
 	} else {
-		far__port_reply(port, ring, position, m->few, m);
-		x87 = far__conclude(call->site, call->result, (uintptr_t)call->slave, m, holds, registers);
+		far__port_read(port, ring, position, m->few, m);
+		x87 = far__holds_nothing(holds) && far__conclude_quickly(call->result, m, registers)
+			      ? 0
+			      : far__conclude(call->site, call->result, (uintptr_t)call->slave, m, holds, registers);
 	}
 	far__port_leave(port);
 	return x87;
 }
 
-static int schedule(struct far__call *call, struct far_registers *registers, struct far__holds *holds,
-		    const struct far__message *m)
+/* Make the task, and hand the call over. False and far_error() if there is no memory. */
+static inline bool enqueue(struct far__call *call, struct far__port *port, struct far__holds *holds,
+			   const struct far__message *m)
 {
 	enum { AHEAD = 16 };
-	struct far__port *port = call->port;
-	struct far__ring *queue = call->ring;
+	struct far__ring *queue = &port->lane.queue;
 	uint32_t position = queue->position;
 
 	call->task = far__task_make(call, port, holds, call->deadline);
 	if (FAR_UNLIKELY(!call->task))
-		return unsent(call, holds, registers);
+		return false;
 	*far__port_task(port, position) = call->task;
 	port->queued = true;
 	queue->position++;
@@ -811,9 +823,20 @@ static int schedule(struct far__call *call, struct far_registers *registers, str
 	/* Its result has been collected: the line may still be the slave's. */
 	if (!*far__port_task(port, position + AHEAD))
 		shm_own(far__ring_slot(queue, position + AHEAD));
+	return true;
+}
+
+static int schedule(struct far__call *call, struct far_registers *registers, struct far__holds *holds,
+		    const struct far__message *m)
+{
+	struct far__port *port = call->port;
+	uint32_t position = port->lane.queue.position;
+
+	if (!enqueue(call, port, holds, m))
+		return unsent(call, holds, registers);
 	/* A port that several threads share is one's alone while it serves. */
 	if (FAR_UNLIKELY(far__port_serves(port) != NULL) && is_invoke(call)) {
-		far__port_await(port, queue, position, call->deadline, NULL, NULL);
+		far__port_await(port, &port->lane.queue, position, call->deadline, NULL, NULL);
 		int x87 = far__task_collect(call, registers);
 
 		far__port_leave(port);
@@ -917,7 +940,7 @@ static struct far__ring *ring_at_hand(const struct far__call *call, struct far__
 {
 	if (is_invoke(call))
 		return port->queued || is_myself(far__thread.last_handle) ? NULL : &port->lane.call;
-	return !port->task || *far__port_task(port, port->lane.queue.position) ? NULL : &port->lane.queue;
+	return port->task && take_answered_slot(port) ? &port->lane.queue : NULL;
 }
 
 /* What make() does, for such a call in one go. False: it is another, nothing is done. */
@@ -942,8 +965,10 @@ static bool make_quickly(struct far__call *call, struct far_registers *registers
 	pack_small(call, registers, &m);
 	if (call->ring == &port->lane.call)
 		invoke(call, registers, &nothing, &m);
+	else if (FAR_LIKELY(enqueue(call, port, &nothing, &m)))
+		far__port_leave(port);
 	else
-		schedule(call, registers, &nothing, &m);
+		unsent(call, &nothing, registers);
 	return true;
 }
 

@@ -419,6 +419,16 @@ static inline void far__death_words(struct far__message *reply, uint32_t status,
 enum { FAR_COPY_ON_HEAP = 0x80, FAR_COPY_PRIVATE = 0x40, FAR_PASSED_FD = 0x20 };	/* the last: .size is the descriptor there */
 enum { FAR_CALLS_BACK = 0x10 };	/* .size is the address of its struct far__callback, and .there too once the call is made */
 
+/* A call succeeded: this thread's failure, if it had one, is its last no more. */
+void far__succeed_slowly(void);
+extern __thread bool far__failed;
+
+static inline void far__succeed(void)
+{
+	if (FAR_UNLIKELY(far__failed))
+		far__succeed_slowly();
+}
+
 /* What a call holds in shared memory until its reply is collected. */
 struct far__holds {
 	void *arguments;		/* a far-heap block for those that no body can hold, or NULL */
@@ -429,6 +439,11 @@ struct far__holds {
 };
 
 void far__holds_release(struct far__holds *holds);
+
+static inline bool far__holds_nothing(const struct far__holds *holds)
+{
+	return !holds->nbuffers && !holds->arguments && !holds->result;
+}
 
 /* The call is not waited for any more: nor are its callbacks answered. */
 void far__holds_end_callbacks(struct far__holds *holds);
@@ -458,6 +473,17 @@ void far__reply_of_dead(const struct far__slave *slave, bool begun, struct far__
  */
 int far__conclude(const struct far__site *site, uint8_t result, uintptr_t handle, const struct far__message *reply,
 		  struct far__holds *holds, struct far_registers *registers);
+
+/* The end of most calls, which hold nothing: integers come back and there is nothing else to tell. False: it is another. */
+static inline bool far__conclude_quickly(uint8_t result, const struct far__message *reply, struct far_registers *registers)
+{
+	if (FAR_UNLIKELY(reply->info != far__reply_info(FAR_RETURNED, 0, 0) || result > FAR__INTEGERS))
+		return false;
+	registers->gp[0] = reply->word[0];
+	registers->gp[1] = reply->word[1];
+	far__succeed();
+	return true;
+}
 
 /* No result: zero bits. As far__dispatch() returns. */
 int far__no_result(const struct far__site *site, uint8_t result, struct far_registers *registers);
@@ -628,17 +654,23 @@ static inline bool far__port_await(struct far__port *port, const struct far__rin
 	return far__port_await_slowly(port, ring, position, deadline, also, arg);
 }
 
-/* The reply at @position, to a message of few words or not; or what stands for it when its slave is dead. */
+/* The reply at @position, which is answered, to a message of few words or not. */
+static inline void far__port_read(const struct far__port *port, const struct far__ring *ring, uint32_t position,
+				  bool few, struct far__message *reply)
+{
+	far__ring_read(ring, position, reply, few);
+	if (FAR_UNLIKELY((reply->info & 0xff) == FAR_DIED))
+		reply->word[2] = far__report_take(port->slave, (uint32_t)reply->word[1]);
+}
+
+/* The same; or what stands for it when there is none, for the slave is dead. */
 static inline void far__port_reply(const struct far__port *port, const struct far__ring *ring, uint32_t position,
 				   bool few, struct far__message *reply)
 {
-	if (FAR_UNLIKELY(!far__ring_is_answered(ring, position))) {
+	if (FAR_LIKELY(far__ring_is_answered(ring, position)))
+		far__port_read(port, ring, position, few, reply);
+	else
 		far__reply_of_dead(port->slave, far__ring_has_taken(ring, position), reply);
-		return;
-	}
-	far__slot_read(far__ring_slot(ring, position), reply, few);
-	if (FAR_UNLIKELY((reply->info & 0xff) == FAR_DIED))
-		reply->word[2] = far__report_take(port->slave, (uint32_t)reply->word[1]);
 }
 
 /*
@@ -801,16 +833,6 @@ void far__blame(const char *function, const struct far__site *site, const char *
 
 /* The error just set, to add to it. */
 struct far_error *far__failure(void);
-
-/* A call succeeded. */
-void far__succeed_slowly(void);
-extern __thread bool far__failed;
-
-static inline void far__succeed(void)
-{
-	if (FAR_UNLIKELY(far__failed))
-		far__succeed_slowly();
-}
 
 /* Print a failure that nobody will see otherwise. */
 void far__complain(const char *message);

@@ -47,7 +47,7 @@ static void wipe(struct far__segment *segment)
 		unsigned lane = (unsigned)__builtin_ctzl(queues);
 		size_t slots = shm_load(&segment->lane[lane].mask) + 1;
 
-		memset((char *)segment + (1 + lane) * FAR_LANE_STRIDE, 0, slots * sizeof(struct far__slot));
+		memset((char *)segment + (1 + lane) * FAR_LANE_STRIDE, 0, slots * FAR_SLOT_SIZE);
 	}
 	memset(segment, 0, sizeof *segment);
 }

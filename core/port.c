@@ -252,7 +252,7 @@ bool far__port_give_up(struct far__port *port, const struct far__ring *ring, uin
 
 void far__port_abandon(struct far__port *port, const struct far__holds *holds)
 {
-	struct far__holds *left = holds->nbuffers || holds->arguments || holds->result ? malloc(sizeof *left) : NULL;
+	struct far__holds *left = far__holds_nothing(holds) ? NULL : malloc(sizeof *left);
 
 	port->queued = port->abandoned = true;
 	port->left = left;

@@ -241,8 +241,7 @@ static void serve_call(struct far__server *server, const struct far__lane *lane,
 		await_judgement(server->segment);
 	/* Taken before it runs: it may serve the calls behind it itself. */
 	uint32_t position = far__ring_take(ring);
-	const struct far__slot *slot = far__ring_slot(ring, position);
-	uint32_t info = far__slot_info(slot);
+	uint32_t info = far__slot_info(far__ring_slot(ring, position));
 	bool small = far__info_is_small(info);
 	uint64_t words[FAR_MESSAGE_WORDS], deadline = 0, outer_deadline = 0;
 	const struct far__mirror *mirror = NULL;
@@ -255,7 +254,7 @@ static void serve_call(struct far__server *server, const struct far__lane *lane,
 		return;
 	}
 	m.info = info;
-	far__slot_words(slot, &m, small);
+	far__ring_words(ring, position, &m, small);
 	running.interrupt = ring->interrupt;
 	running.token = far__asked(position);
 	running.deadline = 0;

@@ -36,16 +36,18 @@ struct task {
 	_Atomic(struct far__port *) port;	/* NULL: in a thread of its own */
 	_Atomic uintptr_t handle;	/* the slave's */
 	const struct far__site *site;
+	_Atomic uint64_t deadline;
+	struct task *next_free;
 	_Atomic uint32_t position;
-	_Atomic uint32_t ends;		/* of tasks in threads that had this record: a futex word */
-	uint32_t index, next_free;
-	uint32_t interrupt;		/* of a task in a thread: cancelled */
+	uint32_t index;
 	uint8_t result;
 	bool quiet;			/* FORGOTTEN, and its failure is known */
 	bool holding;			/* .holds has anything in it */
-	_Atomic uint64_t deadline;
 	struct far__holds holds;
 	struct far__message reply;	/* once MOVED */
+	/* Of tasks in threads of their own. */
+	_Atomic uint32_t ends;		/* how many have had this record: a futex word */
+	uint32_t interrupt;		/* it is cancelled */
 };
 
 enum { BLOCK = 512, BLOCKS = 1 << 15 };	/* 16 million tasks */
@@ -54,12 +56,13 @@ static struct {
 	pthread_mutex_t lock;
 	_Atomic(struct task *) block[BLOCKS];
 	_Atomic uint32_t made;		/* records in the blocks there are */
-	uint32_t free;			/* a list by next_free; index + 1 */
+	struct task *free;		/* a list by next_free */
 } table = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 /* Each thread keeps some free records, to need no lock. */
 enum { KEPT = 64 };
-static __thread uint32_t kept, nkept;
+static __thread struct task *kept;
+static __thread uint32_t nkept;
 
 static struct task *task_at(uint32_t index)
 {
@@ -69,11 +72,6 @@ static struct task *task_at(uint32_t index)
 static uint64_t word_of(uint64_t generation, enum phase phase)
 {
 	return generation << 8 | phase;
-}
-
-static uintptr_t handle_of(const struct task *t)
-{
-	return (atomic_load_explicit(&t->word, memory_order_relaxed) >> 8) << 24 | (t->index + 1);
 }
 
 /* The record of a handle, and the word it must have, but for the phase. NULL if it is none. */
@@ -100,34 +98,38 @@ static bool more_records(void)
 	for (uint32_t i = 0; i < BLOCK; i++) {
 		block[i].index = made + i;
 		block[i].word = word_of(1, FREE);
-		block[i].next_free = i + 1 < BLOCK ? made + i + 2 : table.free;
+		block[i].next_free = i + 1 < BLOCK ? &block[i + 1] : table.free;
 	}
 	atomic_store_explicit(&table.block[made / BLOCK], block, memory_order_release);
-	table.free = made + 1;
+	table.free = block;
 	atomic_store_explicit(&table.made, made + BLOCK, memory_order_release);
 	return true;
 }
 
-static struct task *take_record(void)
+static __attribute__((noinline)) void fetch_records(void)
 {
-	if (!kept) {
-		pthread_mutex_lock(&table.lock);
-		while (nkept < KEPT / 2 && (table.free || more_records())) {
-			struct task *t = task_at(table.free - 1);
+	pthread_mutex_lock(&table.lock);
+	while (nkept < KEPT / 2 && (table.free || more_records())) {
+		struct task *t = table.free;
 
-			table.free = t->next_free;
-			t->next_free = kept;
-			kept = t->index + 1;
-			nkept++;
-		}
-		pthread_mutex_unlock(&table.lock);
+		table.free = t->next_free;
+		t->next_free = kept;
+		kept = t;
+		nkept++;
 	}
-	if (!kept)
-		return NULL;
-	struct task *t = task_at(kept - 1);
+	pthread_mutex_unlock(&table.lock);
+}
 
-	kept = t->next_free;
-	nkept--;
+static inline struct task *take_record(void)
+{
+	if (FAR_UNLIKELY(!kept))
+		fetch_records();
+	struct task *t = kept;
+
+	if (FAR_LIKELY(t != NULL)) {
+		kept = t->next_free;
+		nkept--;
+	}
 	return t;
 }
 
@@ -136,12 +138,12 @@ static void give_back(uint32_t most)
 {
 	pthread_mutex_lock(&table.lock);
 	while (nkept > most) {
-		struct task *t = task_at(kept - 1);
+		struct task *t = kept;
 
 		kept = t->next_free;
 		nkept--;
 		t->next_free = table.free;
-		table.free = t->index + 1;
+		table.free = t;
 	}
 	pthread_mutex_unlock(&table.lock);
 }
@@ -163,7 +165,7 @@ static void keep_record(struct task *t)
 	if (FAR_UNLIKELY(t->holding))
 		free(t->holds.buffers);
 	t->next_free = kept;
-	kept = t->index + 1;
+	kept = t;
 	if (++nkept > KEPT)
 		give_back(KEPT / 2);
 }
@@ -187,52 +189,58 @@ static bool take_over(struct task *t, const struct far__holds *holds)
 	return t->holds.buffers;
 }
 
-/* A record for the call, with what it holds. NULL and far_error(). */
-static struct task *new_task(const struct far__call *call, const struct far__holds *holds)
+static __attribute__((noinline)) struct task *no_memory(const struct far__call *call)
 {
-	struct task *t = take_record();
-
-	if (FAR_LIKELY(t != NULL)) {
-		t->site = call->site;
-		t->result = call->result;
-		t->quiet = false;
-		t->holding = holds->nbuffers || holds->arguments || holds->result;
-		atomic_store_explicit(&t->deadline, FAR_FOREVER, memory_order_relaxed);
-		atomic_store_explicit(&t->handle, (uintptr_t)call->slave, memory_order_relaxed);
-		if (FAR_LIKELY(!t->holding) || take_over(t, holds))
-			return t;
-		t->holding = false;
-		keep_record(t);
-	}
 	far__fail(FAR_ENOMEM, ENOMEM, call->site->function, call->site, "no memory for a task");
 	return NULL;
 }
 
-static void set_running(struct task *t)
+/* A record for the call, with what it holds. NULL and far_error(). */
+static inline struct task *new_task(const struct far__call *call, const struct far__holds *holds, struct far__port *port,
+				    uint64_t deadline)
+{
+	struct task *t = take_record();
+
+	if (FAR_UNLIKELY(!t))
+		return no_memory(call);
+	t->site = call->site;
+	t->result = call->result;
+	t->quiet = false;
+	t->holding = !far__holds_nothing(holds);
+	atomic_store_explicit(&t->port, port, memory_order_relaxed);
+	atomic_store_explicit(&t->deadline, deadline, memory_order_relaxed);
+	atomic_store_explicit(&t->handle, (uintptr_t)call->slave, memory_order_relaxed);
+	if (FAR_LIKELY(!t->holding) || take_over(t, holds))
+		return t;
+	t->holding = false;
+	keep_record(t);
+	return no_memory(call);
+}
+
+/* It begins: its handle. */
+static inline uintptr_t set_running(struct task *t)
 {
 	uint64_t generation = atomic_load_explicit(&t->word, memory_order_relaxed) >> 8;
 
 	/* release: the fields above belong to this generation. */
 	atomic_store_explicit(&t->word, word_of(generation, RUNNING), memory_order_release);
+	return generation << 24 | (t->index + 1);
 }
 
 uintptr_t far__task_make(const struct far__call *call, struct far__port *port, struct far__holds *holds, uint64_t deadline)
 {
-	struct task *t = new_task(call, holds);
+	struct task *t = new_task(call, holds, port, deadline);
 
-	if (!t)
+	if (FAR_UNLIKELY(!t))
 		return 0;
-	atomic_store_explicit(&t->deadline, deadline, memory_order_relaxed);
-	atomic_store_explicit(&t->port, port, memory_order_relaxed);
 	atomic_store_explicit(&t->position, port->lane.queue.position, memory_order_relaxed);
-	set_running(t);
-	return handle_of(t);
+	return set_running(t);
 }
 
 /* ------------------------------------------------------------ claiming */
 
 /* If the task is this thread's alone, at an open slave: enter its port and claim it. Else NULL. */
-static struct far__port *claim(struct task *t)
+static inline struct far__port *claim(struct task *t)
 {
 	struct far__port *port = atomic_load_explicit(&t->port, memory_order_relaxed);
 
@@ -299,12 +307,12 @@ static bool save_body(struct far__holds *holds, size_t result_size)
 }
 
 /* Nobody will ask for it: but if it failed, say so. */
-static void conclude_forgotten(struct task *t, uint64_t generation)
+static void conclude_forgotten(struct task *t, uint64_t generation, const struct far__message *reply)
 {
-	if ((t->reply.info & 0xff) != FAR_RETURNED && !t->quiet) {
+	if (FAR_UNLIKELY((reply->info & 0xff) != FAR_RETURNED) && !t->quiet) {
 		struct far_error error;
 
-		far__explain(&error, t->site, t->handle, &t->reply);
+		far__explain(&error, t->site, t->handle, reply);
 		far__complain(error.message);
 	}
 	if (t->holding)
@@ -315,11 +323,14 @@ static void conclude_forgotten(struct task *t, uint64_t generation)
 /* The same to a task that is LOCKED or claimed, and was in @phase. */
 static void move(struct task *t, uint64_t generation, enum phase phase, const struct far__port *port, uint32_t position)
 {
-	far__port_reply(port, &port->lane.queue, position, far__is_small(t->site, t->result), &t->reply);
+	struct far__message reply;
+
+	far__port_reply(port, &port->lane.queue, position, far__is_small(t->site, t->result), &reply);
 	if (phase == FORGOTTEN) {
-		conclude_forgotten(t, generation);
+		conclude_forgotten(t, generation, &reply);
 		return;
 	}
+	t->reply = reply;
 	if (FAR_UNLIKELY(t->holding) && !save_body(&t->holds, t->site->result_size))
 		t->reply.info = far__reply_info(FAR_LOST, 0, 0);
 	atomic_store_explicit(&t->word, word_of(generation, MOVED), memory_order_release);
@@ -504,34 +515,41 @@ static int conclude(struct task *t, const struct far__message *reply, struct far
 	return far__conclude(t->site, t->result, t->handle, reply, FAR_UNLIKELY(t->holding) ? &t->holds : &nothing, registers);
 }
 
-/* Collect a task that this thread can claim, answered or MOVED; -1 if it cannot, or is neither. */
-static int collect_mine(const struct waiting *w, struct far_registers *registers)
+/* The reply of a task whose port is claimed, if it is there: from its slot, which is free then, or from the record. */
+static inline bool take_claimed_reply(struct task *t, uint64_t generation, struct far__port *port,
+				      struct far__message *reply)
 {
-	struct task *t = w->task;
+	uint64_t word = atomic_load_explicit(&t->word, memory_order_relaxed);
+	uint32_t position = atomic_load_explicit(&t->position, memory_order_relaxed);
+	const struct far__ring *queue = &port->lane.queue;
+
+	if (FAR_UNLIKELY(word != word_of(generation, RUNNING))) {
+		*reply = t->reply;
+		return word == word_of(generation, MOVED);
+	}
+	far__lane_expect(&port->lane, position);
+	if (FAR_UNLIKELY(!far__ring_is_answered(queue, position)))
+		return false;
+	far__port_read(port, queue, position, far__is_small(t->site, t->result), reply);
+	*far__port_task(port, position) = 0;
+	return true;
+}
+
+/* Collect a task that this thread can claim, answered or MOVED; -1 if it cannot, or is neither. */
+static int collect_mine(struct task *t, uint64_t generation, struct far_registers *registers)
+{
 	struct far__port *port = claim(t);
 	struct far__message reply;
 
 	if (!port)
 		return -1;
-	struct far__ring *queue = &port->lane.queue;
-	uint64_t word = atomic_load_explicit(&t->word, memory_order_relaxed);
-	uint32_t position = atomic_load_explicit(&t->position, memory_order_relaxed);
-
-	if (word == word_of(w->generation, RUNNING))
-		far__lane_expect(&port->lane, position);
-	if (word == word_of(w->generation, RUNNING) && far__ring_is_answered(queue, position)) {
-		far__port_reply(port, queue, position, far__is_small(t->site, t->result), &reply);
-	} else if (word == word_of(w->generation, MOVED)) {
-		reply = t->reply;
-	} else {
+	if (FAR_UNLIKELY(!take_claimed_reply(t, generation, port, &reply))) {
 		unclaim(port);
 		return -1;
 	}
-	end_generation(t, w->generation);
-	if (word == word_of(w->generation, RUNNING))
-		*far__port_task(port, position) = 0;
+	end_generation(t, generation);
 	far__port_unclaim(port);
-	int x87 = conclude(t, &reply, registers);
+	int x87 = !t->holding && far__conclude_quickly(t->result, &reply, registers) ? 0 : conclude(t, &reply, registers);
 
 	far__port_leave(port);	/* not before: what it holds may lie in its slot's body */
 	keep_record(t);
@@ -649,11 +667,11 @@ int far__task_collect(const struct far__call *call, struct far_registers *regist
 			no_such_task("far_wait", call->site, call->task);
 		return far__no_result(call->site, call->result, registers);
 	}
-	int x87 = collect_mine(&w, registers);
+	int x87 = collect_mine(w.task, w.generation, registers);
 
-	if (x87 < 0) {
+	if (FAR_UNLIKELY(x87 < 0)) {
 		await_mine(&w, atomic_load_explicit(&w.task->deadline, memory_order_relaxed));
-		x87 = collect_mine(&w, registers);
+		x87 = collect_mine(w.task, w.generation, registers);
 	}
 	return x87 >= 0 ? x87 : collect_locked(call, &w, registers);
 }
@@ -711,7 +729,7 @@ static bool forget_mine(const struct waiting *w)
 	if (!port)
 		return false;
 	if (word == word_of(w->generation, MOVED))
-		conclude_forgotten(w->task, w->generation);
+		conclude_forgotten(w->task, w->generation, &w->task->reply);
 	else if (is_task)
 		atomic_store_explicit(&w->task->word, word_of(w->generation, FORGOTTEN), memory_order_release);
 	unclaim(port);
@@ -736,7 +754,7 @@ static bool forget_locked(const struct waiting *w)
 		if (phase == MOVED) {
 			if (!atomic_compare_exchange_weak(&t->word, &word, word_of(w->generation, LOCKED)))
 				continue;
-			conclude_forgotten(t, w->generation);
+			conclude_forgotten(t, w->generation, &t->reply);
 			return true;
 		}
 		if (atomic_compare_exchange_weak(&t->word, &word, word_of(w->generation, FORGOTTEN)))
@@ -854,7 +872,7 @@ static void thread_done(void *arg)
 						  word_of(start->generation, phase == FORGOTTEN ? LOCKED : MOVED)))
 			continue;
 		if (phase == FORGOTTEN)
-			conclude_forgotten(t, start->generation);
+			conclude_forgotten(t, start->generation, &t->reply);
 		break;
 	}
 	/* Records are never unmapped: a wake-up too many, for a later task, does no harm. */
@@ -896,9 +914,9 @@ uintptr_t far__task_thread(const struct far__call *call, const struct far_regist
 		holds.result_on_malloc = holds.result;
 	}
 	if (start && (holds.result || call->result != FAR__MEMORY))
-		t = new_task(call, &holds);
+		t = new_task(call, &holds, NULL, FAR_FOREVER);
 	else
-		far__fail(FAR_ENOMEM, ENOMEM, call->site->function, call->site, "no memory for a task");
+		no_memory(call);
 	if (!t) {
 		free(start);
 		far__holds_release(&holds);
@@ -912,10 +930,8 @@ uintptr_t far__task_thread(const struct far__call *call, const struct far_regist
 	start->frame.registers.x87 = call->result == FAR__X87 || call->result == FAR__X87_2;
 	if (call->result == FAR__MEMORY)
 		start->frame.registers.gp[0] = (uintptr_t)holds.result;
-	t->port = NULL;
 	t->interrupt = 0;
-	set_running(t);
-	uintptr_t handle = handle_of(t);
+	uintptr_t handle = set_running(t);
 
 	pthread_attr_init(&detached);
 	pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);

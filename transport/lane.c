@@ -16,7 +16,8 @@ void far__lane_attach(struct far__lane *lane, unsigned slave, unsigned number)
 		.head = head,
 		.consumer = &segment->slave,
 		.call = {
-			.slots = &segment->call[number],
+			.slots = &segment->call[number].slot,
+			.rests = &segment->call[number].rest,
 			.bodies = (struct far__body *)(base + FAR_CALL_BODIES_AT) + number,
 			.position = shm_peek(&segment->taken[number][FAR_CALL]),
 			.taken = &segment->taken[number][FAR_CALL],
@@ -25,18 +26,25 @@ void far__lane_attach(struct far__lane *lane, unsigned slave, unsigned number)
 	};
 }
 
-void far__lane_attach_queue(struct far__lane *lane, unsigned slave, unsigned number)
+static void attach_queue(struct far__lane *lane, unsigned slave, unsigned number, uint32_t mask)
 {
-	char *ring = (char *)far__space_segment(slave) + (1 + number) * FAR_LANE_STRIDE;
+	char *base = (char *)far__space_segment(slave) + (1 + number) * FAR_LANE_STRIDE;
+	struct far__slot *slots = (struct far__slot *)base;
 
 	lane->queue = (struct far__ring){
-		.slots = (struct far__slot *)ring,
-		.bodies = (struct far__body *)(ring + FAR_BODIES_AT),
-		.mask = shm_peek(&lane->head->mask),
+		.slots = slots,
+		.rests = (struct far__rest *)(slots + mask + 1),
+		.bodies = (struct far__body *)(base + FAR_BODIES_AT),
+		.mask = mask,
 		.position = shm_peek(&lane->segment->taken[number][FAR_QUEUE]),
 		.taken = &lane->segment->taken[number][FAR_QUEUE],
 		.interrupt = &lane->head->interrupt[FAR_QUEUE],
 	};
+}
+
+void far__lane_attach_queue(struct far__lane *lane, unsigned slave, unsigned number)
+{
+	attach_queue(lane, slave, number, shm_peek(&lane->head->mask) % FAR_QUEUE_MAX);
 }
 
 void far__lane_make(struct far__lane *lane, unsigned slave, unsigned number)
@@ -52,12 +60,12 @@ void far__lane_make(struct far__lane *lane, unsigned slave, unsigned number)
 
 int far__lane_make_queue(struct far__lane *lane, unsigned slave, unsigned number, uint32_t slots)
 {
-	int err = far__space_commit(slave, (1 + number) * FAR_LANE_STRIDE, slots * sizeof(struct far__slot));
+	int err = far__space_commit(slave, (1 + number) * FAR_LANE_STRIDE, slots * FAR_SLOT_SIZE);
 
 	if (err)
 		return err;
 	shm_set(&lane->head->mask, slots - 1);
-	far__lane_attach_queue(lane, slave, number);
+	attach_queue(lane, slave, number, slots - 1);
 	/* Pairs with the slave's load: it sees the mask. */
 	shm_or64(&lane->segment->ready, 1ull << (32 + number));
 	return 0;

@@ -9,19 +9,19 @@
  *	queue   up to 4,096 slots, for scheduled calls; made at the first of them
  *
  * The reply is written into the request's own slot, so that a round trip moves a
- * cache line there and back. That the waited-for calls share one slot makes them
- * fast: the line that brought a reply is in the caller's cache for the next
- * request (two thirds of the time of a round trip through different lines). The
- * producer uses it only while its queue is all answered, so that its calls stay
- * in order.
+ * cache line there and back; in the queue, two of them share it. That the waited-for
+ * calls share one slot makes them fast: the line that brought a reply is in the
+ * caller's cache for the next request (two thirds of the time of a round trip through
+ * different lines). The producer uses it only while its queue is all answered, so
+ * that its calls stay in order.
  *
  *	segment, 32 MiB of addresses, few of them backed by pages
  *	+0        struct far__segment, with the call slots   4 KiB
  *	+4 KiB    the call slots' bodies
  *	+64 KiB   128 KiB for what the slave leaves if it crashes (core/crash.h)
- *	+2 MiB    lane 0's queue: slots       64 bytes each, up to 4,096
- *	          + 256 KiB: bodies           448 bytes each, the rest of a message
- *	                                      that its slot cannot hold
+ *	+2 MiB    lane 0's queue: slots       32 bytes each, up to 4,096: most messages
+ *	          then: rests                 32 bytes each, of those that are longer
+ *	          + 256 KiB: bodies           448 bytes each, what these cannot hold
  *	+4 MiB    lane 1's queue ...          15 lanes in all
  *
  * Positions count calls, freely through 2^32; position p uses slot p & mask,
@@ -63,21 +63,30 @@ enum {
 
 enum { FAR_CALL, FAR_QUEUE, FAR_RINGS };	/* the rings of a lane */
 
+enum { FAR_FEW_WORDS = 3 };
+
+/* Most messages are of few words: in a queue two such share a cache line, which is then moved half as often. */
 struct far__slot {
 	uint64_t head;		/* low half: the state; high half: what the message is */
-	uint64_t word[FAR_SLOT_WORDS];
+	uint64_t word[FAR_FEW_WORDS];
+};
+
+/* The other words of a message, behind all slots of the ring: in the same cache line if there is one slot. */
+struct far__rest {
+	uint64_t word[FAR_SLOT_WORDS - FAR_FEW_WORDS];
 };
 
 struct far__body {
 	uint64_t word[FAR_BODY_WORDS];
 };
 
-_Static_assert(sizeof(struct far__slot) == 64, "a slot is a cache line");
+_Static_assert(sizeof(struct far__slot) == 32 && sizeof(struct far__rest) == 32, "a slot and its rest are half a cache line each");
 _Static_assert(sizeof(struct far__body) == 448, "a body is seven");
 
 #define FAR_CALL_BODIES_AT	4096ul
 #define FAR_LANE_STRIDE		(2ul << 20)
-#define FAR_BODIES_AT		(FAR_QUEUE_MAX * sizeof(struct far__slot))
+#define FAR_SLOT_SIZE		(sizeof(struct far__slot) + sizeof(struct far__rest))
+#define FAR_BODIES_AT		(FAR_QUEUE_MAX * FAR_SLOT_SIZE)
 _Static_assert(FAR_BODIES_AT + FAR_QUEUE_MAX * sizeof(struct far__body) == FAR_LANE_STRIDE, "lane layout");
 
 /* A lane's part of the segment's head. */
@@ -112,7 +121,10 @@ struct far__segment {
 	uint64_t cancelled;		/* that call: see far__call_id() */
 
 	struct far__lane_head lane[FAR_LANES];
-	struct far__slot call[FAR_LANES];
+	struct {
+		struct far__slot slot;
+		struct far__rest rest;
+	} call[FAR_LANES];
 
 	/* written by the slave */
 	uint32_t taken[FAR_LANES][FAR_RINGS];	/* the next position that it will take */
@@ -136,6 +148,7 @@ _Static_assert(sizeof(struct far__segment) <= 4096, "the head is a page");
 /* One side's view of a ring. */
 struct far__ring {
 	struct far__slot *slots;
+	struct far__rest *rests;
 	struct far__body *bodies;
 	uint32_t mask;
 	uint32_t position;	/* the producer's next to fill, or the slave's next to take */
@@ -170,6 +183,11 @@ static inline uint32_t far__answered(uint32_t position)
 static inline struct far__slot *far__ring_slot(const struct far__ring *ring, uint32_t position)
 {
 	return &ring->slots[position & ring->mask];
+}
+
+static inline struct far__rest *far__ring_rest(const struct far__ring *ring, uint32_t position)
+{
+	return &ring->rests[position & ring->mask];
 }
 
 static inline struct far__body *far__ring_body(const struct far__ring *ring, uint32_t position)
@@ -296,23 +314,25 @@ struct far__message {
 	uint64_t word[FAR_SLOT_WORDS];
 };
 
-enum { FAR_FEW_WORDS = 3 };
-
 /*
  * Fill a slot and hand it over: in one go and with as few stores as can be, for
  * the other side is looking at the head meanwhile, and each look that falls
  * between two stores takes the cache line away. Words that are not used keep what
  * an earlier message between the same two sides had there.
  */
-static inline void far__slot_fill(struct far__slot *slot, const struct far__message *m, uint32_t state)
+static inline void far__ring_fill(const struct far__ring *ring, uint32_t position, const struct far__message *m, uint32_t state)
 {
+	struct far__slot *slot = far__ring_slot(ring, position);
+
 	SHM_UNROLL
 	for (unsigned i = 0; i < FAR_FEW_WORDS; i++)
 		shm_set64(&slot->word[i], m->word[i]);
 	if (!m->few) {
+		struct far__rest *rest = far__ring_rest(ring, position);
+
 		SHM_UNROLL
 		for (unsigned i = FAR_FEW_WORDS; i < FAR_SLOT_WORDS; i++)
-			shm_set64(&slot->word[i], m->word[i]);
+			shm_set64(&rest->word[i - FAR_FEW_WORDS], m->word[i]);
 	}
 	shm_store64(&slot->head, (uint64_t)m->info << 32 | state);
 }
@@ -324,8 +344,11 @@ static inline uint32_t far__slot_info(const struct far__slot *slot)
 }
 
 /* The words alone: of a request, whose info may change, it is read once. */
-static inline void far__slot_words(const struct far__slot *slot, struct far__message *m, bool few)
+static inline void far__ring_words(const struct far__ring *ring, uint32_t position, struct far__message *m, bool few)
 {
+	const struct far__slot *slot = far__ring_slot(ring, position);
+	const struct far__rest *rest = far__ring_rest(ring, position);
+
 	m->few = few;
 	SHM_UNROLL
 	for (unsigned i = 0; i < FAR_FEW_WORDS; i++)
@@ -334,13 +357,13 @@ static inline void far__slot_words(const struct far__slot *slot, struct far__mes
 		return;
 	SHM_UNROLL
 	for (unsigned i = FAR_FEW_WORDS; i < FAR_SLOT_WORDS; i++)
-		m->word[i] = shm_peek64(&slot->word[i]);
+		m->word[i] = shm_peek64(&rest->word[i - FAR_FEW_WORDS]);
 }
 
-static inline void far__slot_read(const struct far__slot *slot, struct far__message *m, bool few)
+static inline void far__ring_read(const struct far__ring *ring, uint32_t position, struct far__message *m, bool few)
 {
-	m->info = far__slot_info(slot);
-	far__slot_words(slot, m, few && !(m->info & FAR_NOT_FEW));
+	m->info = far__slot_info(far__ring_slot(ring, position));
+	far__ring_words(ring, position, m, few && !(m->info & FAR_NOT_FEW));
 }
 
 /* The producer's: make the request at @position of one of the lane's rings. Whether the slave had to be woken. */
@@ -348,7 +371,7 @@ static inline bool far__lane_ask(const struct far__lane *lane, const struct far_
 				 const struct far__message *m)
 {
 	far__point("lane.ask");
-	far__slot_fill(far__ring_slot(ring, position), m, far__asked(position));
+	far__ring_fill(ring, position, m, far__asked(position));
 	far__point("lane.asked");
 	return far__park_wake(lane->consumer);
 }
@@ -358,7 +381,7 @@ static inline void far__lane_answer(const struct far__lane *lane, const struct f
 				    const struct far__message *m)
 {
 	far__point("lane.answer");
-	far__slot_fill(far__ring_slot(ring, position), m, far__answered(position));
+	far__ring_fill(ring, position, m, far__answered(position));
 	far__point("lane.answered");
 	far__park_wake(&lane->head->producer);
 }

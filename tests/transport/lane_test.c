@@ -101,7 +101,7 @@ static bool answer(struct far__lane *lane, struct far__ring *ring, uint64_t n)
 	uint32_t position = ring->position++;
 	struct far__message m;
 
-	far__slot_read(far__ring_slot(ring, position), &m, n % 2);
+	far__ring_read(ring, position, &m, n % 2);
 	if (!is_message(&m, info_of_request(n), n))
 		return false;
 	m = message(info_of_reply(n), n + 1000000, n % 3 == 0);
@@ -114,7 +114,7 @@ static bool is_reply(const struct far__ring *ring, uint32_t position, uint64_t n
 {
 	struct far__message m;
 
-	far__slot_read(far__ring_slot(ring, position), &m, n % 3 == 0);
+	far__ring_read(ring, position, &m, n % 3 == 0);
 	return is_message(&m, info_of_reply(n), n + 1000000);
 }
 
@@ -216,11 +216,10 @@ Test(lane, few_words_leave_the_others)
 	far__lane_ask(&p, &p.call, p.call.position, &m);
 	m = message(2, 2, true);
 	far__lane_answer(&s, &s.call, s.call.position, &m);
-	const struct far__slot *slot = far__ring_slot(&p.call, p.call.position);
-
-	cr_assert_eq(far__slot_info(slot), 2);
-	cr_assert_eq(slot->word[FAR_FEW_WORDS - 1], 22);
-	cr_assert_eq(slot->word[FAR_FEW_WORDS], 13);
+	far__ring_read(&p.call, p.call.position, &m, false);
+	cr_assert_eq(m.info, 2);
+	cr_assert_eq(m.word[FAR_FEW_WORDS - 1], 22);
+	cr_assert_eq(m.word[FAR_FEW_WORDS], 13);
 }
 
 Test(lane, is_announced_to_the_slave)
@@ -239,9 +238,25 @@ Test(lane, is_announced_to_the_slave)
 	far__lane_attach_queue(&s, SLAVE, FAR_LANES - 1);
 	cr_assert_eq(s.queue.mask, 63);
 	cr_assert_eq(s.queue.slots, p.queue.slots);
+	cr_assert_eq(s.queue.rests, p.queue.rests);
 	cr_assert_eq(s.queue.bodies, p.queue.bodies);
 	cr_assert_eq(s.call.slots, p.call.slots);
 	cr_assert_eq(s.head, p.head);
+}
+
+/* The segment is a slave's to write to: who looks at its lanes stays within them. */
+Test(lane, a_queue_of_a_wrong_size_stays_within_its_lane)
+{
+	struct far__lane p, s;
+
+	begin();
+	far__lane_make(&p, SLAVE, 0);
+	cr_assert_eq(far__lane_make_queue(&p, SLAVE, 0, 64), 0);
+	shm_set(&p.head->mask, UINT32_MAX);
+	far__lane_attach(&s, SLAVE, 0);
+	far__lane_attach_queue(&s, SLAVE, 0);
+	cr_assert_lt(s.queue.mask, FAR_QUEUE_MAX);
+	cr_assert_eq(p.queue.mask, 63);
 }
 
 Test(lane, lanes_do_not_overlap)
@@ -258,18 +273,23 @@ Test(lane, lanes_do_not_overlap)
 	}
 	for (unsigned i = 0; i < FAR_LANES; i++) {
 		memset(p[i].call.slots, (int)(1 + i), sizeof(struct far__slot));
+		memset(p[i].call.rests, (int)(101 + i), sizeof(struct far__rest));
 		memset(p[i].call.bodies, (int)(21 + i), sizeof(struct far__body));
 		memset(p[i].queue.slots, (int)(41 + i), FAR_QUEUE_MAX * sizeof(struct far__slot));
+		memset(p[i].queue.rests, (int)(81 + i), FAR_QUEUE_MAX * sizeof(struct far__rest));
 		memset(p[i].queue.bodies, (int)(61 + i), FAR_QUEUE_MAX * sizeof(struct far__body));
 	}
 	for (unsigned i = 0; i < FAR_LANES; i++) {
 		const char *slots = (char *)s[i].queue.slots, *bodies = (char *)s[i].queue.bodies;
+		const char *rests = (char *)s[i].queue.rests;
 
 		cr_assert_eq(*(char *)s[i].call.slots, (char)(1 + i));
-		cr_assert_eq(*(char *)(s[i].call.slots + 1), (char)(i + 1 < FAR_LANES ? 2 + i : 0));
+		cr_assert_eq(*(char *)(s[i].call.slots + 1), (char)(101 + i));
+		cr_assert_eq(*(char *)s[i].call.rests, (char)(101 + i));
+		cr_assert_eq(*(char *)(s[i].call.rests + 1), (char)(i + 1 < FAR_LANES ? 2 + i : 0));
 		cr_assert_eq(*(char *)s[i].call.bodies, (char)(21 + i));
 		for (size_t k = 0; k < FAR_QUEUE_MAX * sizeof(struct far__slot); k += 61)
-			cr_assert_eq(slots[k], (char)(41 + i));
+			cr_assert(slots[k] == (char)(41 + i) && rests[k] == (char)(81 + i));
 		for (size_t k = 0; k < FAR_QUEUE_MAX * sizeof(struct far__body); k += 443)
 			cr_assert_eq(bodies[k], (char)(61 + i));
 	}
