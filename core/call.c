@@ -267,11 +267,32 @@ static void *body_of(const struct far__call *call)
 	return far__ring_body(ring, ring->position);
 }
 
-/* Shared memory for @size bytes of a call: in the body, or a far-heap block. NULL and far_error(). */
+/*
+ * The rest of a small call's slot, which its messages do not use, moves with it: to a few
+ * bytes that takes no more time. NULL: they are too many, or the reply will use it.
+ */
+static void *room_in_slot(struct far__call *call, size_t size)
+{
+	const struct far__ring *ring = call->ring;
+
+	if (size > sizeof(struct far__rest) - call->slot_used || !is_small(call) || far__is_mirrored(call->function))
+		return NULL;
+	void *room = (char *)far__ring_rest(ring, ring->position) + call->slot_used;
+
+	call->slot_used += ALIGN16((uint32_t)size);
+	return room;
+}
+
+/* Shared memory for @size bytes of a call: in the slot or the body, or a far-heap block. NULL and far_error(). */
 static void *room_for(struct far__call *call, size_t size, bool *on_heap)
 {
+	void *in_slot = call->port ? room_in_slot(call, size) : NULL;
 	int err = 0;
 
+	if (in_slot) {
+		*on_heap = false;
+		return in_slot;
+	}
 	if (call->port && call->inline_used <= BODY_BYTES && size <= BODY_BYTES - call->inline_used) {
 		void *room = (char *)body_of(call) + call->inline_used;
 

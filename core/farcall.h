@@ -676,7 +676,7 @@ struct far__call {
 	uint8_t begun, failed, in_place, timed;
 	int within;
 	void *port, *ring, *result_at;
-	uint32_t inline_used;
+	uint32_t slot_used, inline_used;
 	uint64_t deadline;		/* set when it is begun */
 };
 
@@ -693,7 +693,7 @@ static inline __attribute__((always_inline)) void far__start(struct far__call *c
 	c->argument = c->nbuffers = c->result = c->begun = c->failed = c->in_place = c->timed = 0;
 	c->within = within;
 	c->port = c->ring = c->result_at = (void *)0;
-	c->inline_used = 0;
+	c->slot_used = c->inline_used = 0;
 }
 
 /* A value of the program, described for far_call(): its type as far as it matters. */
@@ -777,9 +777,9 @@ enum { FAR__T_POINTER = 5, FAR__T_REAL = 8, FAR__T_COMPLEX = 9, FAR__T_STRUCT = 
 #define FAR__CARRIED(v) (_Alignof(__typeof__(v)) <= 16 && (sizeof(v) <= 16 || !FAR__IS_VECTOR(FAR__CLASS(v))))
 
 /*
- * What argument i may occupy (System V x86-64): `far__e` says that the argument
- * types are exactly the parameter types; else a number may be converted to the
- * largest number there is, _Complex included. Small aggregates (and _Complex,
+ * What argument i may occupy (System V x86-64): `far__e` says that the arguments
+ * but for pointers have exactly the parameters' types; else a number may be converted
+ * to the largest number there is, _Complex included. Small aggregates (and _Complex,
  * which may be of integers) may travel in registers of either kind or, packed or
  * with a long double inside, in memory; so may vectors (of one double).
  */
@@ -879,25 +879,41 @@ enum { FAR__T_POINTER = 5, FAR__T_REAL = 8, FAR__T_COMPLEX = 9, FAR__T_STRUCT = 
 #define FAR__EACH16(m) FAR__EACH15(m) m(16)
 #define FAR__EACHMANY(m)
 
-/* The function type R(T1, ... Tn) of the argument types. */
-#define FAR__TYPE0 void
-#define FAR__TYPE1 __typeof__(far__a1)
-#define FAR__TYPE2 FAR__TYPE1, __typeof__(far__a2)
-#define FAR__TYPE3 FAR__TYPE2, __typeof__(far__a3)
-#define FAR__TYPE4 FAR__TYPE3, __typeof__(far__a4)
-#define FAR__TYPE5 FAR__TYPE4, __typeof__(far__a5)
-#define FAR__TYPE6 FAR__TYPE5, __typeof__(far__a6)
-#define FAR__TYPE7 FAR__TYPE6, __typeof__(far__a7)
-#define FAR__TYPE8 FAR__TYPE7, __typeof__(far__a8)
-#define FAR__TYPE9 FAR__TYPE8, __typeof__(far__a9)
-#define FAR__TYPE10 FAR__TYPE9, __typeof__(far__a10)
-#define FAR__TYPE11 FAR__TYPE10, __typeof__(far__a11)
-#define FAR__TYPE12 FAR__TYPE11, __typeof__(far__a12)
-#define FAR__TYPE13 FAR__TYPE12, __typeof__(far__a13)
-#define FAR__TYPE14 FAR__TYPE13, __typeof__(far__a14)
-#define FAR__TYPE15 FAR__TYPE14, __typeof__(far__a15)
-#define FAR__TYPE16 FAR__TYPE15, __typeof__(far__a16)
-#define FAR__TYPEMANY void
+/* The types of the arguments, each made into another or not. */
+#define FAR__TYPE0(as) void
+#define FAR__TYPE1(as) as(far__a1)
+#define FAR__TYPE2(as) FAR__TYPE1(as), as(far__a2)
+#define FAR__TYPE3(as) FAR__TYPE2(as), as(far__a3)
+#define FAR__TYPE4(as) FAR__TYPE3(as), as(far__a4)
+#define FAR__TYPE5(as) FAR__TYPE4(as), as(far__a5)
+#define FAR__TYPE6(as) FAR__TYPE5(as), as(far__a6)
+#define FAR__TYPE7(as) FAR__TYPE6(as), as(far__a7)
+#define FAR__TYPE8(as) FAR__TYPE7(as), as(far__a8)
+#define FAR__TYPE9(as) FAR__TYPE8(as), as(far__a9)
+#define FAR__TYPE10(as) FAR__TYPE9(as), as(far__a10)
+#define FAR__TYPE11(as) FAR__TYPE10(as), as(far__a11)
+#define FAR__TYPE12(as) FAR__TYPE11(as), as(far__a12)
+#define FAR__TYPE13(as) FAR__TYPE12(as), as(far__a13)
+#define FAR__TYPE14(as) FAR__TYPE13(as), as(far__a14)
+#define FAR__TYPE15(as) FAR__TYPE14(as), as(far__a15)
+#define FAR__TYPE16(as) FAR__TYPE15(as), as(far__a16)
+#define FAR__TYPEMANY(as) void
+
+/*
+ * A pointer may be given to a parameter that is const or void *: these are tried, for all
+ * pointers of a call alike. (const added to any type would be added to functions, too.)
+ */
+#define FAR__ADD_CONST(type) type *: (const type *)0
+#define FAR__AS_IT_IS(v) __typeof__(v)
+#define FAR__AS_CONST(v) __typeof__(_Generic((v), FAR__ADD_CONST(char), FAR__ADD_CONST(signed char), FAR__ADD_CONST(unsigned char), \
+	FAR__ADD_CONST(short), FAR__ADD_CONST(unsigned short), FAR__ADD_CONST(int), FAR__ADD_CONST(unsigned), \
+	FAR__ADD_CONST(long), FAR__ADD_CONST(unsigned long), FAR__ADD_CONST(long long), FAR__ADD_CONST(unsigned long long), \
+	FAR__ADD_CONST(float), FAR__ADD_CONST(double), default: (v)))
+#define FAR__AS_POINTER(v, pointer) __typeof__(__builtin_choose_expr(FAR__CLASS(v) == FAR__T_POINTER, (pointer)0, (v)))
+#define FAR__AS_VOID(v) FAR__AS_POINTER(v, void *)
+#define FAR__AS_CONST_VOID(v) FAR__AS_POINTER(v, const void *)
+#define FAR__TAKES(f, r, n, as) \
+	__builtin_types_compatible_p(__typeof__(*(FAR__POINTER(f))0), r(FAR__CAT(FAR__TYPE, n)(as)))
 
 #define FAR__SUM_N(i) + (int)far__n##i
 #define FAR__SUM_V(i) + (int)far__v##i
@@ -985,7 +1001,8 @@ static inline void *far__opaque(void *p)
 	typedef __typeof__((f)(FAR__CAT(FAR__U, n)(__VA_ARGS__))) far__r; \
 	_Static_assert(FAR__CARRIED(*(FAR__NOT_VOID(far__r) *)0), \
 		"farcall: the result is aligned to more than 16 bytes and cannot be carried by value: return a pointer"); \
-	enum { far__e = __builtin_types_compatible_p(__typeof__(*(FAR__POINTER(f))0), far__r(FAR__CAT(FAR__TYPE, n))) }; \
+	enum { far__e = FAR__TAKES(f, far__r, n, FAR__AS_IT_IS) || FAR__TAKES(f, far__r, n, FAR__AS_CONST) || \
+		FAR__TAKES(f, far__r, n, FAR__AS_VOID) || FAR__TAKES(f, far__r, n, FAR__AS_CONST_VOID) }; \
 	FAR__CAT(FAR__EACH, n)(FAR__LAYOUT) \
 	enum { \
 		far__ni = 0 FAR__CAT(FAR__EACH, n)(FAR__SUM_N), \

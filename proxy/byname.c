@@ -144,7 +144,7 @@ static void make_call(struct making *m, const struct far__value *values, unsigne
 	if (room) {
 		recipe.site.file = m->asker->site->file;
 		recipe.site.line = m->asker->site->line;
-		m->call->site = &recipe.site;
+		far__recipe_prepare(&recipe, m->call);
 		look_at_pointers(m, values, count);
 		far__recipe_call(&recipe, m->call, m->argument, room);
 		give_result(m, room, result);

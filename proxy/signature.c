@@ -114,6 +114,12 @@ bool far__signature_extend(const struct far__signature *s, const struct far__typ
 	return true;
 }
 
+void far__recipe_prepare(const struct far__recipe *recipe, struct far__call *call)
+{
+	call->site = &recipe->site;
+	call->result = recipe->site.result;
+}
+
 void far__recipe_call(const struct far__recipe *recipe, struct far__call *call, void *const *arguments, void *result)
 {
 	void *argument[FAR_ARGUMENTS_MAX + 1];
@@ -129,7 +135,6 @@ void far__recipe_call(const struct far__recipe *recipe, struct far__call *call, 
 		memcpy(&argument[split + 2], &arguments[split + 1], (cif->nargs - (unsigned)split - 2) * sizeof *argument);
 		at = argument;
 	}
-	call->result = call->site->result;
 	ffi_call_go(cif, far__capture, result, at, call);
 }
 
@@ -141,7 +146,7 @@ void far__signature_invoke(const struct far__signature *s, struct far_slave *sla
 	struct far__call call;
 
 	far__start(&call, slave, function, buffers, FAR__OP_INVOKE, FAR__SLAVES_DEADLINE);
-	call.site = &s->recipe.site;
+	far__recipe_prepare(&s->recipe, &call);
 	memcpy(argument, arguments, s->type->count * sizeof *argument);
 	for (uint32_t left = s->pointers; left; left &= left - 1) {
 		unsigned i = (unsigned)__builtin_ctz(left);

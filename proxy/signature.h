@@ -37,8 +37,11 @@ bool far__signature_prepare(struct far__signature *s, struct far__complaint *why
 bool far__signature_extend(const struct far__signature *s, const struct far__type *const *extra, unsigned extras,
 			   struct far__recipe *recipe, struct far__arena *arena, struct far__complaint *why);
 
+/* Set the call's site and result, by which it is known where its pointers' data have room: before these are looked at. */
+void far__recipe_prepare(const struct far__recipe *recipe, struct far__call *call);
+
 /*
- * Make the call, whose function, slave and site are set. @arguments, at most FAR_ARGUMENTS_MAX,
+ * Make the call, that is prepared and whose function and slave are set. @arguments, at most FAR_ARGUMENTS_MAX,
  * point to the values; @result has room for 16 bytes at least.
  */
 void far__recipe_call(const struct far__recipe *recipe, struct far__call *call, void *const *arguments, void *result);

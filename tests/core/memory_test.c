@@ -81,6 +81,67 @@ TEST(blocks_are_aligned_and_of_their_size)
 	CHECK_OK();
 }
 
+/* Reverse @in into @out: whether @in was 1, 2, 3 ... */
+static bool reverse(const unsigned char *in, unsigned char *out, size_t n)
+{
+	bool right = true;
+
+	for (size_t i = 0; i < n; i++) {
+		right &= in[i] == i + 1;
+		out[n - 1 - i] = in[i];
+	}
+	return right;
+}
+
+static int count_up(unsigned char *p, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		p[i]++;
+	return (int)n;
+}
+
+/* Few bytes travel in the slot, more beside it, and of two buffers one may be here and the other there. */
+TEST_BOTH(buffers_of_a_few_bytes)
+{
+	enum { MOST = 80 };
+	unsigned char in[MOST], out[MOST + 1];
+	struct far_slave *s = START(.queue = 8);
+
+	for (unsigned n = 0; n <= MOST; n++) {
+		for (unsigned i = 0; i < n; i++)
+			in[i] = (unsigned char)(i + 1);
+		memset(out, 0xee, sizeof out);
+		CHECK(far_invoke(s, reverse, far_in(in, n), far_out(out, n), (size_t)n));
+		for (unsigned i = 0; i < n; i++)
+			CHECK(out[i] == n - i);
+		CHECK(out[n] == 0xee);
+		CHECK_EQ(far_invoke(s, count_up, far_inout(in, n), n), (int)n);
+		for (unsigned i = 0; i < n; i++)
+			CHECK(in[i] == i + 2);
+	}
+	CHECK_OK();
+}
+
+/* More of them than the queue has slots: their results are moved before they are waited for. */
+TEST_BOTH(buffers_of_a_few_bytes_in_a_stream)
+{
+	enum { N = 100, SIZE = 16 };
+	static unsigned char p[N][SIZE];
+	struct far_slave *s = START(.queue = 4);
+	far_task(int) task[N];
+
+	for (unsigned round = 1; round <= 3; round++) {
+		for (unsigned i = 0; i < N; i++)
+			task[i] = far_schedule(s, count_up, far_inout(p[i], SIZE), (unsigned)SIZE);
+		for (unsigned i = N; i-- > 0;)
+			CHECK_EQ(far_wait(task[i]), SIZE);
+		for (unsigned i = 0; i < N; i++)
+			for (unsigned k = 0; k < SIZE; k++)
+				CHECK(p[i][k] == round);
+	}
+	CHECK_OK();
+}
+
 /* In MiB: free blocks whose pages are kept, as far_status() has it. */
 static unsigned mib_kept(void)
 {
