@@ -13,6 +13,7 @@ enum {
 	LONG = 1000000,		/* ns: longer waits count as this much */
 	POLITE = 2000,		/* ns: from then on others may run between two looks */
 	PREEMPTED = 300000,	/* ns between two looks: something else ran on this core */
+	RUDE = 1000000000,	/* ns: so long nobody is let run if that took so long */
 	REST_MISSES = 5,	/* it counts as so many misses */
 	MOST_MISSES = 6,	/* rest for 2^5 - 1 waits at the most: work may be short again */
 	TRY = 32,		/* one in so many waits for one that was woken is spent the way that seems worse */
@@ -47,6 +48,7 @@ void far__spin_begin(struct far__spin *spin, struct far__spinning *s, bool woken
 
 	s->begin = s->last = far__now();
 	s->preempted = false;
+	s->polite = s->begin >= spin->rude_until;
 	s->woken = woken;
 	if (alone || (woken ? !spin_for_woken(spin) : spin->rest))
 		s->limit = 0;
@@ -62,12 +64,15 @@ bool far__spin_more(struct far__spinning *s)
 {
 	uint64_t now = far__now();
 
-	if (now - s->begin > POLITE) {
-		sched_yield();
-		now = far__now();
-	}
 	if (now - s->last > PREEMPTED)
 		s->preempted = true;
+	if (s->polite && now - s->begin > POLITE) {
+		uint64_t before = now;
+
+		sched_yield();
+		now = far__now();
+		s->polite = now - before < PREEMPTED;
+	}
 	s->last = now;
 	return now - s->begin < s->limit && !s->preempted;
 }
@@ -77,6 +82,8 @@ void far__spin_end(struct far__spin *spin, const struct far__spinning *s, bool s
 	uint64_t took = far__now() - s->begin;
 	int64_t last = took > LONG ? LONG : (int64_t)took;
 
+	if (!s->polite && s->begin >= spin->rude_until)
+		spin->rude_until = s->last + RUDE;
 	if (s->woken) {
 		add(&spin->woken[s->limit != 0], last);
 		return;

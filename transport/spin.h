@@ -6,8 +6,9 @@
  *
  * When there are more threads to run than cores, whoever is waited for may need
  * the very core that the waiter spins on. So who spins for more than a moment lets
- * others run between two looks, and a place where spinning did not help spins less
- * and less often, until it helps again.
+ * others run between two looks: mostly they spin, too, and do the same. If they keep
+ * the core for long that is not done again for a while. And a place where spinning did
+ * not help spins less and less often, until it helps again.
  *
  * One that sleeps has to be woken first, which takes long, and longer on some
  * machines while the waker keeps its own core busy: that of two cores of a virtual
@@ -26,12 +27,13 @@ struct far__spin {
 	uint32_t misses;	/* times in a row that spinning did not help */
 	uint32_t woken[2];	/* moving averages of the waits for one that had to be woken: slept through, spun through */
 	uint32_t wakes;		/* how many those were */
+	uint64_t rude_until;	/* nobody is let run until then */
 };
 
 /* One wait. */
 struct far__spinning {
 	uint64_t begin, last, limit;
-	bool preempted, woken;
+	bool preempted, polite, woken;
 };
 
 void far__spin_init(void);
