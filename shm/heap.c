@@ -10,6 +10,7 @@
  *
  *	   FREE -> CLAIMED -> SMALL -> FREE
  *	                   -> LARGE, TAIL... -> FREEING, TAIL... -> FREE
+ *	                   -> FREE, its pages given back
  *
  * Each arrow is one compare-and-swap by whoever moves it, so there is no lock to
  * die with. A run is claimed unit by unit from the left; when a unit turns out
