@@ -63,7 +63,7 @@ static int call(struct far_slave *slave, const struct far__signature *signature,
 	if (count > fixed && !far__signature_extend(signature, type + fixed, count - fixed, &recipe, &arena, &why))
 		return complain("%s", why.text);
 	far__start(&c, slave, address, buffers, FAR__OP_INVOKE, FAR__SLAVES_DEADLINE);
-	c.site = &recipe.site;
+	far__recipe_prepare(&recipe, &c);
 	for (unsigned i = 0; i < count; i++)
 		if (far__is_pointer(type[i]))
 			far__look_at(&c, value[i], (int)i + 1, 0, 0);
