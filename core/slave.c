@@ -461,6 +461,15 @@ static int close_process(struct far__slave *slave, uint64_t deadline)
 	return result;
 }
 
+/* Nobody serves it any more, and its ports are shut. */
+static void end_local(struct far__slave *slave)
+{
+	/* Who had entered a port may have asked when nobody looked any more: that call is refused now. */
+	far__member_dead(slave->number, 0);
+	far__ports_idle(slave, FAR_FOREVER);
+	unmake_local(slave);
+}
+
 static int close_thread(struct far__slave *slave, uint64_t deadline)
 {
 	struct timespec at = { (time_t)(deadline / 1000000000), (long)(deadline % 1000000000) };
@@ -479,10 +488,7 @@ static int close_thread(struct far__slave *slave, uint64_t deadline)
 		far__ports_empty(slave, true);
 		return too_slow(slave, "left to itself");
 	}
-	/* Who had entered a port may have asked when nobody looked any more: that call is refused now. */
-	far__member_dead(slave->number, 0);
-	far__ports_idle(slave, FAR_FOREVER);
-	unmake_local(slave);
+	end_local(slave);
 	return 0;
 }
 
@@ -492,19 +498,15 @@ void far__slave_unserved_end(struct far__slave *slave)
 	atomic_store(&slave->handle, 0);
 	far__ports_shut(slave);
 	pthread_mutex_unlock(&slave->lock);
-	far__member_dead(slave->number, 0);
-	far__ports_idle(slave, FAR_FOREVER);
-	unmake_local(slave);
+	end_local(slave);
 }
 
 static int close_here(struct far__slave *slave)
 {
 	while (far__server_step(slave->server))
 		;
-	far__member_dead(slave->number, 0);
-	far__ports_idle(slave, FAR_FOREVER);
 	far__thread.server = NULL;
-	unmake_local(slave);
+	end_local(slave);
 	return 0;
 }
 
