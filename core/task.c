@@ -320,11 +320,23 @@ static void conclude_forgotten(struct task *t, uint64_t generation, const struct
 	drop(t, generation);
 }
 
+/* There is a reply, and nothing in it that would have to be told. */
+static inline bool has_returned(const struct far__ring *queue, uint32_t position)
+{
+	uint64_t head = shm_load64(&far__ring_slot(queue, position)->head);
+
+	return (uint32_t)head == far__answered(position) && (head >> 32 & 0xff) == FAR_RETURNED;
+}
+
 /* The same to a task that is LOCKED or claimed, and was in @phase. */
 static void move(struct task *t, uint64_t generation, enum phase phase, const struct far__port *port, uint32_t position)
 {
 	struct far__message reply;
 
+	if (FAR_LIKELY(phase == FORGOTTEN && !t->holding && has_returned(&port->lane.queue, position))) {
+		drop(t, generation);
+		return;
+	}
 	far__port_reply(port, &port->lane.queue, position, far__is_small(t->site, t->result), &reply);
 	if (phase == FORGOTTEN) {
 		conclude_forgotten(t, generation, &reply);
