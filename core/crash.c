@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -218,16 +219,14 @@ static void keep_line(struct writer *w, struct far__record *r, struct line *line
 	}
 }
 
-/* What code there is, and what is at the address of the fault. */
-static void add_maps(struct writer *w, struct far__record *r, uintptr_t address)
+/* By reading them all. */
+static void read_maps(int fd, struct writer *w, struct far__record *r, uintptr_t address)
 {
 	enum { READS_MAX = 1024 };
 	struct line line = { .length = 1 };
 	char buffer[2048];
-	int fd = (int)SYS(openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
 
-	r->no_descriptors = fd == -EMFILE;
-	for (int i = 0; fd >= 0 && i < READS_MAX; i++) {
+	for (int i = 0; i < READS_MAX; i++) {
 		long n = SYS(read, fd, buffer, sizeof buffer);
 
 		if (n <= 0)
@@ -240,6 +239,117 @@ static void add_maps(struct writer *w, struct far__record *r, uintptr_t address)
 				line.text[line.length++] = buffer[k];
 			}
 		}
+	}
+}
+
+/* PROCMAP_QUERY, which is in <linux/fs.h> since Linux 6.11: asks for one mapping. */
+struct query {
+	uint64_t size, flags, address;
+	uint64_t start, end, access, page_size, offset, inode;
+	uint32_t major, minor;
+	uint32_t name_size, build_id_size;
+	uint64_t name, build_id;
+};
+
+#define QUERY	_IOWR('f', 17, struct query)
+
+enum { READABLE = 1, WRITABLE = 2, EXECUTABLE = 4, SHARED = 8, THIS_OR_NEXT = 16 };
+
+/* 0, -ENOENT if there is none, or what keeps us from asking. */
+static int ask_for_map(int fd, uint64_t flags, uintptr_t address, struct query *q, char *name, size_t room)
+{
+	*q = (struct query){
+		.size = sizeof *q, .flags = flags, .address = address, .name = (uintptr_t)name, .name_size = (uint32_t)room,
+	};
+	name[0] = 0;
+	return (int)SYS(ioctl, fd, QUERY, q);
+}
+
+static char *put_number(char *to, uint64_t v, unsigned base)
+{
+	char digits[20];
+	int n = 0;
+
+	do
+		digits[n++] = "0123456789abcdef"[v % base];
+	while (v /= base);
+	while (n)
+		*to++ = digits[--n];
+	return to;
+}
+
+/* As a line of /proc/self/maps. */
+static void keep_map(struct writer *w, struct far__record *r, enum far__map why, const struct query *q, const char *name)
+{
+	enum { NUMBERS = 100 };
+	size_t length = strlen(name);
+	char *line = room(w, NUMBERS + length), *to = line;
+
+	if (!line)
+		return;
+	*to++ = (char)why;
+	to = put_number(to, q->start, 16);
+	*to++ = '-';
+	to = put_number(to, q->end, 16);
+	*to++ = ' ';
+	*to++ = q->access & READABLE ? 'r' : '-';
+	*to++ = q->access & WRITABLE ? 'w' : '-';
+	*to++ = q->access & EXECUTABLE ? 'x' : '-';
+	*to++ = q->access & SHARED ? 's' : 'p';
+	*to++ = ' ';
+	to = put_number(to, q->offset, 16);
+	*to++ = ' ';
+	to = put_number(to, q->major, 16);
+	*to++ = ':';
+	to = put_number(to, q->minor, 16);
+	*to++ = ' ';
+	to = put_number(to, q->inode, 10);
+	*to++ = ' ';
+	memcpy(to, name, length);
+	to += length;
+	*to++ = '\n';
+	w->used += (size_t)(to - line);
+	r->maps_length += (size_t)(to - line);
+}
+
+/* By asking for each, which is several times as fast. False: it cannot be asked, or not be told. */
+static bool ask_for_maps(int fd, struct writer *w, struct far__record *r, uintptr_t address)
+{
+	enum { MAPS_MAX = 4096 };
+	char name[sizeof ((struct line *)0)->text];
+	struct query q;
+	int err = ask_for_map(fd, 0, address, &q, name, sizeof name);
+
+	if (!err)
+		keep_map(w, r, FAR_MAP_ADDRESS, &q, name);
+	else if (err != -ENOENT)
+		return false;
+	uintptr_t at = 0;
+
+	for (int i = 0; i < MAPS_MAX; i++) {
+		err = ask_for_map(fd, EXECUTABLE | THIS_OR_NEXT, at, &q, name, sizeof name);
+		if (err)
+			return err == -ENOENT;
+		if (name[0])
+			keep_map(w, r, FAR_MAP_CODE, &q, name);
+		at = q.end;
+	}
+	return false;
+}
+
+/* What code there is, and what is at the address of the fault. */
+static void add_maps(struct writer *w, struct far__record *r, uintptr_t address)
+{
+	size_t before = w->used;
+	int fd = (int)SYS(openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
+
+	r->no_descriptors = fd == -EMFILE;
+	if (fd < 0)
+		return;
+	if (!ask_for_maps(fd, w, r, address)) {
+		w->used = before;
+		r->maps_length = 0;
+		read_maps(fd, w, r, address);
 	}
 	SYS(close, fd);
 }
