@@ -62,11 +62,11 @@ static int start_family(void)
 	err = far__space_commit(0, 0, sizeof(struct far__family));
 	if (!err)
 		err = far__heap_init();
-	far__heap_trim_soon = far__zygote_trim_soon;
 	if (err) {
 		far__space_unmap();
 		return err;
 	}
+	far__heap_trim_soon = far__zygote_trim_soon;
 	for (unsigned n = 0; n < FAR_SLAVES_MAX; n++)
 		shm_set(&far__member(n)->owner, FAR_NOBODY);
 	shm_store(&far__member(0)->state, FAR_ALIVE);

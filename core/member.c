@@ -43,9 +43,11 @@ unsigned far__member_take(uint32_t owner, int *err)
 /* The pages stay: what the next slave must find zero is made so. */
 static void wipe(struct far__segment *segment)
 {
-	for (uint64_t queues = shm_load64(&segment->ready) >> 32; queues; queues &= queues - 1) {
+	uint64_t all = (1ull << FAR_LANES) - 1;		/* others may be told by a slave that is out of its mind */
+
+	for (uint64_t queues = shm_load64(&segment->ready) >> 32 & all; queues; queues &= queues - 1) {
 		unsigned lane = (unsigned)__builtin_ctzl(queues);
-		size_t slots = shm_load(&segment->lane[lane].mask) + 1;
+		size_t slots = far__lane_queue_mask(&segment->lane[lane]) + 1;
 
 		memset((char *)segment + (1 + lane) * FAR_LANE_STRIDE, 0, slots * FAR_SLOT_SIZE);
 	}

@@ -44,7 +44,7 @@ static void attach_queue(struct far__lane *lane, unsigned slave, unsigned number
 
 void far__lane_attach_queue(struct far__lane *lane, unsigned slave, unsigned number)
 {
-	attach_queue(lane, slave, number, shm_peek(&lane->head->mask) % FAR_QUEUE_MAX);
+	attach_queue(lane, slave, number, far__lane_queue_mask(lane->head));
 }
 
 void far__lane_make(struct far__lane *lane, unsigned slave, unsigned number)

@@ -170,6 +170,12 @@ struct far__lane {
 	bool dense;		/* when it looked before there was a call */
 };
 
+/* The slots of a queue - 1, as its lane's head has it: a slave may write there, so no more than there is room for. */
+static inline uint32_t far__lane_queue_mask(const struct far__lane_head *head)
+{
+	return shm_load(&head->mask) % FAR_QUEUE_MAX;
+}
+
 static inline uint32_t far__asked(uint32_t position)
 {
 	return 2 * position + 1;
