@@ -95,7 +95,7 @@ struct far__lane_head {
 	uint32_t mask;			/* the queue's slots - 1; set before its bit in ready */
 	uint32_t hurry;			/* the last position in the queue when its producer last waited: a hint */
 	uint32_t interrupt[FAR_RINGS];	/* the state of the call, in each ring, whose function shall give up */
-	uint32_t unused[9];
+	uint32_t unused[10];
 };
 
 /* What segment->stop may be. */
@@ -108,7 +108,7 @@ enum { FAR_MEMORY_LIMIT, FAR_CPU_LIMIT, FAR_PROCESS_LIMIT, FAR_FILE_LIMIT, FAR_N
 struct far__segment {
 	/* written by the slave */
 	struct far__park slave;		/* where the idle slave sleeps */
-	uint32_t unused0[13];
+	uint32_t unused0[14];
 
 	/* written by the owner, who made the slave */
 	uint64_t ready;			/* lanes to listen to, a bit each, and in the upper half those with a queue */
@@ -116,7 +116,7 @@ struct far__segment {
 	uint32_t doomed;		/* by the zygote: it takes no more calls, for it may be killed */
 	uint64_t name[2];		/* for the slave to take, before its first lane is ready */
 	struct far__park control;	/* where those sleep who wait for the slave's end */
-	uint32_t unused2;
+	uint32_t unused2[2];
 	uint64_t grace;			/* when the slave is killed if it still runs a cancelled call, or 0 */
 	uint64_t cancelled;		/* that call: see far__call_id() */
 

@@ -22,8 +22,7 @@
 
 enum {
 	RESCUE = 100000000,	/* ns */
-	OFTEN = 2000,		/* units of far__park.slept: sleepers that come back sooner want fences */
-	IN_VAIN = 1000,		/* fences without a sleeper, until they are given up */
+	IN_VAIN = 100,		/* fences without a sleeper, until they are given up: they cost what a membarrier() does */
 };
 
 static enum far__wait backend = FAR_WAIT_FUTEX;
@@ -78,36 +77,27 @@ void far__park_barrier(void)
 /* Have the wakers of a park make their own barriers, from now on. */
 static void ask_for_fences(struct far__park *park)
 {
-	uint32_t before = shm_load(&park->armed), fenced = before | FAR_FENCED;
+	uint32_t before = shm_load(&park->armed), fenced = (before & ~(uint32_t)FAR_BARE) | FAR_UNSETTLED;
 
-	if (before & FAR_SETTLED || !shm_cas(&park->armed, before, fenced))
+	if (!(before & (FAR_BARE | FAR_UNSETTLED)) || !shm_cas(&park->armed, before, fenced))
 		return;
 	barrier_for_both();
 	uint32_t word = shm_load(&park->armed);
 
-	/* Others may have armed it meanwhile, but if it was woken FENCED may be a newer one. */
-	while (!((word ^ fenced) & ~(uint32_t)FAR_ARMED) && !shm_cas(&park->armed, word, word | FAR_SETTLED))
+	/* Others may have armed it meanwhile, but if it was woken this may be another time. */
+	while (!((word ^ fenced) & ~(uint32_t)FAR_ARMED) && !shm_cas(&park->armed, word, word & ~(uint32_t)FAR_UNSETTLED))
 		word = shm_load(&park->armed);
-}
-
-/* Whether the last sleep in a park was a short time ago. */
-static bool sleeps_often(struct far__park *park)
-{
-	uint32_t now = (uint32_t)(far__now() >> 10), before = shm_peek(&park->slept);
-
-	shm_set(&park->slept, now);
-	return now - before < OFTEN;
 }
 
 /* S1 and S2: the word to sleep on. */
 static uint32_t arm(struct far__park *park, uint32_t how)
 {
-	if (far__sleeper_makes_barrier && sleeps_often(park))
+	if (far__sleeper_makes_barrier)
 		ask_for_fences(park);
 	uint32_t armed = shm_or(&park->armed, how) | how;
 
 	shm_fence();	/* partner: far__park_wake(), or far__park_wake_slowly() */
-	if (far__sleeper_makes_barrier && !(armed & FAR_SETTLED))
+	if (far__sleeper_makes_barrier && armed & (FAR_BARE | FAR_UNSETTLED))
 		barrier_for_both();
 	return armed;
 }
@@ -306,7 +296,7 @@ static void fenced_in_vain(struct far__park *park, uint32_t armed)
 	if (++times < IN_VAIN)
 		return;
 	times = 0;
-	shm_cas(&park->armed, armed, (armed & ~(uint32_t)(FAR_FENCED | FAR_SETTLED)) + FAR_WAKE_UP);
+	shm_cas(&park->armed, armed, ((armed & ~(uint32_t)FAR_UNSETTLED) | FAR_BARE) + FAR_WAKE_UP);
 }
 
 /* The last half of W4, for sleepers that sleep as @armed says. */
@@ -324,7 +314,7 @@ bool far__park_wake_slowly(struct far__park *park)
 	uint32_t armed = shm_peek(&park->armed);
 
 	if (!(armed & FAR_ARMED)) {
-		shm_fence();	/* W2 of a word that is FENCED; partner: arm() */
+		shm_fence();	/* W2 of a word that is not BARE; partner: arm() */
 		armed = shm_load(&park->armed);
 		if (!(armed & FAR_ARMED)) {
 			fenced_in_vain(park, armed);
@@ -332,7 +322,7 @@ bool far__park_wake_slowly(struct far__park *park)
 		}
 	}
 	while (!shm_cas(&park->armed, armed, (armed & ~(uint32_t)FAR_ARMED) + FAR_WAKE_UP)) {
-		shm_fence();	/* W2 of a word that is FENCED: a CAS that fails need not be a barrier */
+		shm_fence();	/* W2 of a word that is not BARE: a CAS that fails need not be a barrier */
 		armed = shm_load(&park->armed);
 		if (!(armed & FAR_ARMED))
 			return false;

@@ -22,16 +22,18 @@
  * falls before the waker's W1, its W3 comes after S1; if after, S3 comes after
  * W1; and W3 cannot come before it while W1 comes after.
  *
- * It interrupts every such core, though, so a sleeper that comes back soon asks
- * the wakers for their own barriers: it sets FENCED in the word, and SETTLED after
- * one more membarrier(), from which on every waker's W3 finds FENCED, makes a full
- * barrier and looks again. Who arms a word that is SETTLED needs no membarrier().
- * A waker that finds FENCED in vain many times, for the sleeper spins now, takes
- * both bits out. That may happen at any time: whoever armed the word before is
- * seen by those who see it without FENCED, and who arms it later, without
- * SETTLED, makes the barrier again. The count of wake-ups changes with it, so
- * that SETTLED never follows a FENCED of another time. Where there is no
- * membarrier(), W2 and S2 are full barriers each, always.
+ * It interrupts every such core, though, which may take until the next tick of a
+ * core that computes where a hypervisor does not hurry. So it is for parks whose
+ * sleeper nearly always spins instead. At first, and from when somebody sleeps, the
+ * wakers make their own barriers: W3 finds that the word is not BARE, makes a full
+ * barrier and looks again. A waker that does so in vain many times, for the sleeper
+ * spins, sets BARE. Who arms a word that is BARE clears it and sets UNSETTLED, makes
+ * membarrier(), from which on every waker's W3 finds that it is not BARE, and clears
+ * UNSETTLED. Who arms a word that is neither needs no membarrier(). BARE may be set
+ * at any time: whoever armed the word before is seen by those who see it without,
+ * and who arms it later makes the barrier. The count of wake-ups changes with it, so
+ * that UNSETTLED is never cleared for another time's. Where there is no membarrier(),
+ * W2 and S2 are full barriers each, always.
  *
  * Whoever disarms wakes, so a sleep costs one wake-up. A wake-up without cause is
  * allowed at any time: sleepers look again.
@@ -73,12 +75,11 @@
 struct far__park {
 	uint32_t armed;		/* how its sleepers sleep, both if differently; above that a count of wake-ups */
 	uint32_t bell;		/* the bell to ring, if that is how */
-	uint32_t slept;		/* when somebody last slept, in units of 1,024 ns: a hint */
 };
 
 enum far__armed {
 	FAR_ON_FUTEX = 1, FAR_ON_BELL = 2, FAR_ARMED = 3,
-	FAR_FENCED = 4, FAR_SETTLED = 8,
+	FAR_BARE = 4, FAR_UNSETTLED = 8,
 	FAR_WAKE_UP = 16,
 };
 
@@ -91,7 +92,7 @@ void far__park_forked(void);
 /* In a process that is to sleep as its parent did: take part in barriers. */
 void far__park_join(void);
 
-/* The sleeper's membarrier() stands for the waker's barrier: decided once, for the whole family. */
+/* The sleeper's membarrier() may stand for the waker's barrier: decided once, for the whole family. */
 extern bool far__sleeper_makes_barrier;
 
 enum far__wait far__park_backend(void);
@@ -135,7 +136,7 @@ static inline void far__park_barrier_of_other(void)
 static inline bool far__park_wake(struct far__park *park)
 {
 	far__park_barrier_of_other();	/* W2 */
-	if (__builtin_expect(shm_peek(&park->armed) & (FAR_ARMED | FAR_FENCED), 0))	/* W3 */
+	if (__builtin_expect((shm_peek(&park->armed) & (FAR_ARMED | FAR_BARE)) != FAR_BARE, 0))	/* W3 */
 		return far__park_wake_slowly(park);
 	return false;
 }

@@ -15,21 +15,20 @@
  * compare-and-swap that fails is no barrier here: C does not promise what x86-64 does.
  *
  * Whatever depends on times is left open, so that both cases are tried: whether
- * the last sleep was a short time ago, whether fences were in vain often, whether a
- * deadline has passed. A sleeper that dies is one that does not go on. Not modelled:
+ * fences were in vain often, whether a deadline has passed. A sleeper that dies is one that does not go on. Not modelled:
  * bells, wakers that die, a count of wake-ups that wraps.
  *
- * Options: WAKERS and SLEEPERS (wakers: 1 or 2), ROUNDS; ALWAYS_FENCE, for where
- * there is no membarrier(); and one for each part that can be left out:
- *	NO_MEMBARRIER		in S2, though the word is not SETTLED
- *	FENCED_IS_ENOUGH	for S2 to go without, SETTLED or not
- *	SETTLED_AT_ONCE		after FENCED, without the membarrier() between
- *	SETTLED_ANYHOW		though the word has changed since FENCED
- *	NO_FENCE		by a waker that finds FENCED
+ * Options: WAKERS and SLEEPERS (wakers: 1 or 2), ROUNDS; BARE_AT_FIRST; ALWAYS_FENCE,
+ * for where there is no membarrier(); and one for each part that can be left out:
+ *	NO_MEMBARRIER		in S2, though the word is BARE or UNSETTLED
+ *	NOT_BARE_IS_ENOUGH	for S2 to go without, UNSETTLED or not
+ *	SETTLED_AT_ONCE		when it is not BARE any more, without the membarrier() between
+ *	SETTLED_ANYHOW		though the word has changed since
+ *	NO_FENCE		by a waker that finds it not BARE
  *	NO_FENCE_OVERTAKEN	by a waker that another has overtaken in W4
  *	SWAPPED			W1 and W3, as if by the compiler
  *	WAKE_UP_UNCOUNTED	in W4
- *	VAIN_UNCOUNTED		where a waker takes FENCED and SETTLED out
+ *	VAIN_UNCOUNTED		where a waker sets BARE
  */
 #ifndef WAKERS
 #define WAKERS 1
@@ -46,8 +45,8 @@
 
 /* As in enum far__armed. */
 #define ARMED 1
-#define FENCED 4
-#define SETTLED 8
+#define BARE 4
+#define UNSETTLED 8
 #define WAKE_UP 16
 
 #ifdef WAKE_UP_UNCOUNTED
@@ -61,7 +60,11 @@
 #define COUNT_VAIN WAKE_UP
 #endif
 
+#ifdef BARE_AT_FIRST
+byte armed = BARE;
+#else
 byte armed;				/* the park's word; only locked instructions change it */
+#endif
 byte item[WAKERS];			/* the last one that each has published, in memory */
 chan buffer[WAKERS] = [ROUNDS] of { byte };	/* its newer ones: the store buffer */
 bool asleep[SLEEPERS];			/* in the futex call */
@@ -110,7 +113,7 @@ inline wake_slowly()
 		if
 		:: atomic {
 				armed == word && empty(buffer[WAKER]) ->
-				armed = (word & ~(FENCED | SETTLED)) + COUNT_VAIN
+				armed = ((word & ~UNSETTLED) | BARE) + COUNT_VAIN
 			}
 		:: true
 		fi
@@ -153,7 +156,7 @@ active [WAKERS] proctype waker()
 		word = armed;					/* W3 */
 #endif
 		if
-		:: word & (ARMED | FENCED) -> wake_slowly()
+		:: (word & (ARMED | BARE)) != BARE -> wake_slowly()
 		:: else
 		fi;
 		word = 0
@@ -165,10 +168,10 @@ active [WAKERS] proctype waker()
 
 #define SLEEPER (_pid - 2 * WAKERS)
 
-#ifdef FENCED_IS_ENOUGH
-#define ENOUGH FENCED
+#ifdef NOT_BARE_IS_ENOUGH
+#define NOT_ENOUGH BARE
 #else
-#define ENOUGH SETTLED
+#define NOT_ENOUGH (BARE | UNSETTLED)
 #endif
 
 /* The wakers make their barriers one after the other. */
@@ -178,37 +181,33 @@ inline membarrier()
 	empty(buffer[WAKERS - 1])
 }
 
-/* If the last sleep was a short time ago. */
 inline ask_for_fences()
 {
+	atomic { word = armed; fenced = (word & ~BARE) | UNSETTLED };
 	if
-	:: atomic { word = armed; fenced = word | FENCED };
-		if
-		:: atomic { !(word & SETTLED) && armed == word -> armed = fenced };
+	:: atomic { (word & (BARE | UNSETTLED)) && armed == word -> armed = fenced };
 #ifndef SETTLED_AT_ONCE
-			membarrier();
+		membarrier();
 #endif
 #ifdef SETTLED_ANYHOW
-			armed = armed | SETTLED
+		armed = armed & ~UNSETTLED
 #else
-			do
-			:: word = armed;
-				if
-				:: (word ^ fenced) & ~ARMED -> break
-				:: atomic {
-						!((word ^ fenced) & ~ARMED) && armed == word ->
-						armed = word | SETTLED
-					};
-					break
-				:: else
-				fi
-			od
+		do
+		:: word = armed;
+			if
+			:: (word ^ fenced) & ~ARMED -> break
+			:: atomic {
+					!((word ^ fenced) & ~ARMED) && armed == word ->
+					armed = word & ~UNSETTLED
+				};
+				break
+			:: else
+			fi
+		od
 #endif
-		:: else
-		fi;
-		atomic { word = 0; fenced = 0 }
-	:: true
-	fi
+	:: else
+	fi;
+	atomic { word = 0; fenced = 0 }
 }
 
 /* far__park_sleep(), with arm() */
@@ -233,7 +232,7 @@ active [SLEEPERS] proctype sleeper()
 			atomic { armed = armed | ARMED; word = armed };	/* S1 */
 #if !defined NO_MEMBARRIER && !defined ALWAYS_FENCE
 			if
-			:: !(word & ENOUGH) -> membarrier()		/* S2 */
+			:: word & NOT_ENOUGH -> membarrier()		/* S2 */
 			:: else
 			fi;
 #endif

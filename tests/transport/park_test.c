@@ -825,6 +825,22 @@ Test(park, makes_fences_where_membarrier_is_refused)
 	cr_assert_eq(in_child(without_membarrier), 0);
 }
 
+/* It takes long where other cores compute: who needs it here does so for ever. */
+static int without_need_for_membarrier(void)
+{
+	far__park_init();
+	MUST(REFUSE(ENOMEM, SYS_membarrier) == 0);
+	for (int i = 0; i < 2; i++)
+		MUST(!far__park_sleep(&s->park[0], never, NULL, far__now() + MS));
+	return 0;
+}
+
+Test(park, interrupts_no_core_for_a_sleep_unless_wakers_were_many)
+{
+	share();
+	cr_assert_eq(in_child(without_need_for_membarrier), 0);
+}
+
 /* As a program may do that confines itself after far_init(). */
 static int refused_later(void)
 {
