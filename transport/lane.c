@@ -84,7 +84,8 @@ bool far__ring_take_out(const struct far__ring *ring, uint32_t position)
 	struct far__slot *slot = far__ring_slot(ring, position);
 	uint64_t head = shm_load64(&slot->head);
 
-	if ((uint32_t)head != far__asked(position) ||
+	/* One that runs, as most do, need not be asked after: the barrier may take long where the slave computes. */
+	if ((uint32_t)head != far__asked(position) || far__ring_has_taken(ring, position) ||
 	    !shm_cas64(&slot->head, head, (uint64_t)FAR_TAKEN_OUT << 32 | far__asked(position)))
 		return false;
 	far__park_barrier();		/* partner: far__ring_take() */

@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "child.h"
+#include "refuse.h"
 #include "space.h"
 #include "sys.h"
 
@@ -204,6 +206,34 @@ Test(lane, an_answer_out_of_order_is_that_of_its_own_request)
 		far__lane_answer(&s, &s.queue, first + n, &m);
 		cr_assert(far__ring_is_answered(&p.queue, first + n));
 	}
+}
+
+/* Its function computes: a membarrier() would take long, and here does so for ever. */
+static int take_out_what_runs(void)
+{
+	struct far__lane producer, slave;
+
+	make(&producer, &slave, 0, 2);
+	ask(&producer, &producer.queue, 0);
+	ask(&producer, &producer.queue, 1);
+	far__ring_take(&slave.queue);
+	MUST(REFUSE(ENOMEM, SYS_membarrier) == 0);
+	MUST(!far__ring_take_out(&producer.queue, 0));
+	MUST(far__slot_info(far__ring_slot(&producer.queue, 0)) == info_of_request(0));
+	return 0;
+}
+
+Test(lane, a_call_that_runs_is_not_taken_out)
+{
+	struct far__lane producer, slave;
+
+	begin();
+	cr_assert_eq(in_child(take_out_what_runs), 0);
+	begin_anew();
+	make(&producer, &slave, 0, 2);
+	ask(&producer, &producer.queue, 0);
+	cr_assert(far__ring_take_out(&producer.queue, 0));
+	cr_assert_eq(far__slot_info(far__ring_slot(&producer.queue, 0)), (uint32_t)FAR_TAKEN_OUT);
 }
 
 Test(lane, few_words_leave_the_others)
