@@ -36,6 +36,8 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
+enum { YIELDS = 16 };
+
 #define PAGE		4096ul
 #define ALIGN8(n)	(((n) + 7) & ~7ul)
 
@@ -485,8 +487,13 @@ static void handle(int signal, siginfo_t *info, void *context)
 	far__point("crash.record");
 	if (alone) {
 		far__member_crashed(me.number);
-		/* The kernel may have put who was woken behind us: to take much memory apart takes long, and is not interrupted. */
-		SYS(sched_yield);
+		/*
+		 * The kernel may have put who waits for it, or was woken, behind us: to take memory apart
+		 * takes long, and is not interrupted. A spinning one has let us run many times, each of
+		 * which puts it behind us once more.
+		 */
+		for (int i = 0; i < YIELDS; i++)
+			SYS(sched_yield);
 	}
 	die_of(signal);
 }

@@ -407,6 +407,8 @@ static bool spin(struct far__spinning *spinning, const struct far__awaited *a)
 				return true;
 			shm_relax();
 		}
+		if (far__is_dead(a->port->slave->number))
+			return true;
 	} while (far__spin_more(spinning));
 	return false;
 }
