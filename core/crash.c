@@ -396,6 +396,7 @@ static void write_facts(int signal, const siginfo_t *info, const ucontext_t *con
 		.other_thread = SYS(gettid, 0) != me.pid,
 		.stack_low = me.stack_low,
 		.stack_high = me.stack_high,
+		.window = far__my_window,
 		.data = data > me.data ? (uint64_t)(data - me.data) : 0,
 	};
 

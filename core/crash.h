@@ -44,6 +44,7 @@ struct far__facts {
 	uint64_t pid;
 	uint64_t other_thread;	/* it was not the one that serves */
 	uint64_t stack_low, stack_high;	/* of the serving thread */
+	uint64_t window;	/* where its private memory lies */
 	uint64_t data;		/* bytes of private writable memory, beyond what it started with, if that is limited */
 };
 

@@ -248,8 +248,33 @@ static const char *base_name(const char *path)
 	return slash ? slash + 1 : path;
 }
 
+/* The slave process whose private memory lies there: its number, or 0 if there is none any more. */
+static unsigned slave_in_window(unsigned window)
+{
+	for (unsigned n = 1; n < far__space.slaves; n++) {
+		const struct far__member *m = far__member(n);
+
+		if (!far__is_dead(n) && shm_load(&m->pid) && shm_load(&m->window) == window)
+			return n;
+	}
+	return 0;
+}
+
+static void describe_window(unsigned window, char *to, size_t room)
+{
+	unsigned number = slave_in_window(window);
+	const struct far__slave *slave = number ? far__slave_by_number(number) : NULL;
+
+	if (!number)
+		snprintf(to, room, "the memory of a slave process that has ended");
+	else if (slave && slave->handle)
+		snprintf(to, room, "the memory of another slave process, \"%s\"", slave->name);
+	else
+		snprintf(to, room, "the memory of another slave process");
+}
+
 /* The address of a fault: what is there, or might be meant. */
-static void describe_address(const struct far__report *r, const struct far__slave *slave, char *to, size_t room)
+static void describe_address(const struct far__report *r, char *to, size_t room)
 {
 	const struct far__facts *f = &r->facts;
 	const void *p = (const void *)(uintptr_t)f->address;
@@ -275,12 +300,9 @@ static void describe_address(const struct far__report *r, const struct far__slav
 		snprintf(to, room, "the far heap, %s", far__heap_holds(p) ? "a block" : "where no block is: it was freed, or never allocated");
 	else if (far__space_in_control(p))
 		snprintf(to, room, "farcall's own shared memory");
-	else if (window >= 0 && window != (int)slave->number) {
-		const struct far__slave *other = far__slave_by_number((unsigned)window);
-
-		snprintf(to, room, "the memory of another slave process%s%s%s", other ? ", \"" : "", other ? other->name : "",
-			 other ? "\"" : "");
-	} else if (!inaccessible && *m.name)
+	else if (window >= 0 && (unsigned)window != f->window)
+		describe_window((unsigned)window, to, room);
+	else if (!inaccessible && *m.name)
 		snprintf(to, room, "%s of %s%s", m.access[2] == 'x' ? "the code" : m.access[1] == 'w' ? "the data" : "a constant",
 			 base_name(m.name), access_of(f) == WRITING ? ", which cannot be written to" : "");
 	else if (!inaccessible)
@@ -349,7 +371,7 @@ static bool is_access_at_null(const struct far__facts *f)
 	       (f->address < NEAR_NULL || f->address > -NEAR_NULL);
 }
 
-static void describe_segv(const struct far__report *r, const struct far__slave *slave, char *to, size_t room)
+static void describe_segv(const struct far__report *r, char *to, size_t room)
 {
 	const struct far__facts *f = &r->facts;
 	static const char *const verb[] = { "reading", "writing", "executing" };
@@ -359,7 +381,7 @@ static void describe_segv(const struct far__report *r, const struct far__slave *
 		snprintf(to, room, "%s", words_for_refusal(r));
 		return;
 	}
-	describe_address(r, slave, what, sizeof what);
+	describe_address(r, what, sizeof what);
 	snprintf(to, room, "%s %s (%#llx)", access_of(f) == EXECUTING && f->address < NEAR_NULL ? "calling" : verb[access_of(f)], what,
 		 (unsigned long long)f->address);
 }
@@ -437,7 +459,7 @@ static void describe_limits(const struct far__report *r, const struct far__slave
 }
 
 /* What the crash was, in words. */
-static void describe(const struct far__report *r, const struct far__slave *slave, char *to, size_t room)
+static void describe(const struct far__report *r, char *to, size_t room)
 {
 	const struct far__facts *f = &r->facts;
 	int code = (int)f->code;
@@ -453,7 +475,7 @@ static void describe(const struct far__report *r, const struct far__slave *slave
 	else if (code <= 0)
 		snprintf(to, room, "sent by process %llu", (unsigned long long)f->sender);
 	else if (f->signal == SIGSEGV)
-		describe_segv(r, slave, to, room);
+		describe_segv(r, to, room);
 	else if (f->signal == SIGBUS)
 		describe_bus(r, to, room);
 	else if (f->signal == SIGSYS)
@@ -481,7 +503,7 @@ static void explain_crash(struct far_error *e, const struct far__site *site, con
 	const struct far__facts *f = &r->facts;
 	char what[sizeof e->message], limits[100];
 
-	describe(r, slave, what, sizeof what);
+	describe(r, what, sizeof what);
 	describe_limits(r, slave, limits, sizeof limits);
 	far__error_fill(e, FAR_ECRASHED, EOWNERDEAD, site->function, site, "slave process \"%s\" crashed: SIG%s%s, %s%s", slave->name,
 			abbreviation_of((int)f->signal), f->other_thread ? " in another thread" : "", what, limits);

@@ -822,6 +822,23 @@ TEST(a_pointer_into_another_slave_is_told)
 	CHECK_EQ(far_slave_close(t), 0);
 }
 
+/* Where an incarnation's private memory lies is not where that before it had its own. */
+TEST(memory_of_an_earlier_incarnation_is_told_from_its_own)
+{
+	struct far_slave *s = far_slave_process(.name = "twice");
+	int *p = far_invoke(s, map_there);
+
+	CHECK_EQ(far_slave_restart(s), 0);
+	far_invoke(s, read_int, far_remote(p));
+	CHECK_FAILED(FAR_ECRASHED);
+	CHECK_HAS(far_error()->message, "reading the memory of a slave process that has ended");
+	CHECK_EQ(far_slave_restart(s), 0);
+	far_invoke(s, unmap_own_stack);
+	CHECK_FAILED(FAR_ECRASHED);
+	CHECK_HAS(far_error()->message, "its own memory, where nothing is");
+	CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
+}
+
 static void *pass_my_stack(void *slave)
 {
 	int here = 5;
