@@ -298,6 +298,7 @@ struct far__server {
 	struct far__segment *segment;
 	bool process;			/* it is the main thread of a slave process */
 	bool has_orders;		/* it has taken them */
+	bool has_rested;		/* it has slept since */
 	bool ended;
 	bool patient;			/* with one of the lanes: see far__lane_has_queued() */
 	int visits;			/* how many of its slave's visitors it is itself */
@@ -804,6 +805,13 @@ bool far__zygote_is_parent(void);
 
 /* A slave process for this one to own, or 0 and -errno in *err. */
 unsigned far__zygote_take(int *err);
+
+/*
+ * By a slave process that has nothing to do for the first time since it was taken: have the
+ * stock filled up. Not when it was taken: the zygote would have the core that its first call
+ * is to run on. Who finds the stock empty before that rings itself.
+ */
+void far__zygote_refill(void);
 
 /* Have a slave process killed, if it still lives. */
 void far__zygote_kill(unsigned number);

@@ -6,12 +6,16 @@
 
 unsigned far__member_take(uint32_t owner, int *err)
 {
+	enum { FEW = 32 };
 	struct far__family *family = far__family();
-	uint32_t start = shm_peek(&family->last);
+	uint32_t start = shm_peek(&family->last), few = far__space.slaves < FEW ? far__space.slaves : FEW;
 
-	/* In turn, so that a number, and the window of addresses it stands for, rests as long as can be. */
-	for (uint32_t i = 1; i < far__space.slaves; i++) {
-		uint32_t number = (start + i) % far__space.slaves;
+	/*
+	 * One of the first few if that can be, in turn, so that each rests: what a process keeps of a
+	 * number is touched then, and to touch it first takes a third of a start.
+	 */
+	for (uint32_t i = 0; i < far__space.slaves; i++) {
+		uint32_t number = i < few ? (start + 1 + i) % few : i;
 		struct far__member *m = far__member(number);
 
 		if (!number || shm_load(&m->state) != FAR_FREE ||

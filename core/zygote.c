@@ -1129,12 +1129,8 @@ unsigned far__zygote_take(int *err)
 		unsigned number = far__zygote_alive() ? take_from_stock() : 0;
 
 		/* Look again: whoever heard of the zygote's death meanwhile may have looked for our slaves before. */
-		if (number && far__zygote_alive()) {
-			/* The stock is to be filled up. If it was made for another who waits, that one rings itself. */
-			if (shm_load(&family->spares))
-				ring();
-			return number;
-		}
+		if (number && far__zygote_alive())
+			return number;	/* when to fill up the stock it says itself: far__zygote_refill() */
 		if (!far__zygote_alive()) {
 			*err = -EOWNERDEAD;
 			return 0;
@@ -1149,6 +1145,12 @@ unsigned far__zygote_take(int *err)
 			return 0;
 		}
 	}
+}
+
+void far__zygote_refill(void)
+{
+	if (stock_is_low())
+		ring();
 }
 
 void far__zygote_kill(unsigned number)
