@@ -22,7 +22,7 @@
 
 enum {
 	RESCUE = 100000000,	/* ns */
-	IN_VAIN = 100,		/* fences without a sleeper, until they are given up: they cost what a membarrier() does */
+	IN_VAIN = 10000,	/* fences without a sleeper, until they are given up: a few ns each, where a membarrier() may take ms */
 };
 
 static enum far__wait backend = FAR_WAIT_FUTEX;
