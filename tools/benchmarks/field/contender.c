@@ -411,47 +411,56 @@ static bool pass(const unsigned *arg)
 
 /* ------------------------------------------------------------------ threads */
 
+enum { THREADS_MAX = 64 };
+
 struct crowd {
-	pthread_barrier_t begin, end;
+	pthread_barrier_t begin;
 	unsigned window, n;		/* calls of each */
+};
+
+struct member {
+	struct crowd *crowd;
+	pthread_t thread;
+	uint64_t from, to;		/* by its own clock: who made it may run when others are done */
 };
 
 static void *crowd_member(void *arg)
 {
-	struct crowd *c = arg;
+	struct member *m = arg;
+	const struct crowd *c = m->crowd;
 
-	pthread_barrier_wait(&c->begin);
+	pthread_barrier_wait(&m->crowd->begin);
+	m->from = now_ns();
 	if (!c->window)
 		call_n(c->n);
 	else if (contender.stream)
 		contender.stream(c->window, c->n);
-	pthread_barrier_wait(&c->end);
+	m->to = now_ns();
 	return NULL;
 }
 
 static bool threads(const unsigned *arg)
 {
 	struct crowd c = { .window = arg[1], .n = arg[2] / arg[0] };
-	pthread_t thread[64];
+	struct member member[THREADS_MAX];
+	uint64_t from = UINT64_MAX, to = 0;
 
-	if (!contender.threads || (c.window && !contender.stream) || arg[0] > 64)
+	if (!contender.threads || (c.window && !contender.stream) || arg[0] > THREADS_MAX)
 		return false;
 	wake();
-	pthread_barrier_init(&c.begin, NULL, arg[0] + 1);
-	pthread_barrier_init(&c.end, NULL, arg[0] + 1);
-	for (unsigned i = 0; i < arg[0]; i++)
-		if (pthread_create(&thread[i], NULL, crowd_member, &c))
+	pthread_barrier_init(&c.begin, NULL, arg[0]);
+	for (unsigned i = 0; i < arg[0]; i++) {
+		member[i].crowd = &c;
+		if (pthread_create(&member[i].thread, NULL, crowd_member, &member[i]))
 			die("thread");
-	pthread_barrier_wait(&c.begin);
-
-	uint64_t start = now_ns();
-
-	pthread_barrier_wait(&c.end);
-	reply_one(now_ns() - start);
-	for (unsigned i = 0; i < arg[0]; i++)
-		pthread_join(thread[i], NULL);
+	}
+	for (unsigned i = 0; i < arg[0]; i++) {
+		pthread_join(member[i].thread, NULL);
+		from = member[i].from < from ? member[i].from : from;
+		to = member[i].to > to ? member[i].to : to;
+	}
 	pthread_barrier_destroy(&c.begin);
-	pthread_barrier_destroy(&c.end);
+	reply_one(to - from);
 	return true;
 }
 
