@@ -16,11 +16,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Shared by the two sides. Neighbouring lines are fetched in pairs: 128 bytes apart. */
+/* Shared by the two sides: one cache line, which goes there and back. */
 static struct shared {
 	_Alignas(128) atomic_uint asked;	/* counts calls; the other side waits for it */
 	int32_t a, b;				/* the caller's to write before asked */
-	_Alignas(128) atomic_uint answered;	/* counts answers; the caller waits for it */
+	atomic_uint answered;			/* counts answers; the caller waits for it */
 	int32_t sum;				/* the other side's to write before answered */
 } *shared;
 
@@ -106,9 +106,10 @@ static const struct {
 
 /* ----------------------------------------------------------------- two sides */
 
+/* Each count has one writer. release: pairs with the wait. */
 static void advance(atomic_uint *count)
 {
-	atomic_fetch_add_explicit(count, 1, memory_order_release);
+	atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + 1, memory_order_release);
 	way.wake(count);
 }
 
