@@ -170,63 +170,67 @@ static void add_text(struct writer *w, struct far__record *r)
 
 /* -------------------------------------------------------------- the maps */
 
-/* A line of /proc/self/maps, as it comes in. */
-struct line {
-	char text[320];		/* after the letter that says why it is kept; longer paths are cut */
-	size_t length;
-};
+enum { NAME_MAX_KEPT = 320 };	/* longer names are cut */
 
-static uintptr_t hex(const char **p)
+/* What is at the address of the fault, and what code there is: the rest is not kept. */
+static void keep_map(struct writer *w, struct far__record *r, const struct far__mapping *m, const char *name, uintptr_t address)
 {
-	uintptr_t v = 0;
+	size_t length = sizeof *m + m->name_length;
+
+	if (!(address >= m->start && address < m->end) && !(m->access & FAR_EXECUTABLE && m->name_length))
+		return;
+	char *to = room(w, length);
+
+	if (!to)
+		return;
+	memcpy(to, m, sizeof *m);
+	memcpy(to + sizeof *m, name, m->name_length);
+	w->used += ALIGN8(length);
+	r->maps_length += ALIGN8(length);
+}
+
+static uint64_t number(const char **p, unsigned base)
+{
+	uint64_t v = 0;
 
 	for (;; ++*p) {
-		char c = **p;
+		unsigned digit = **p >= 'a' ? (unsigned)(**p - 'a') + 10 : (unsigned)(**p - '0');
 
-		if (c >= '0' && c <= '9')
-			v = v << 4 | (uintptr_t)(c - '0');
-		else if (c >= 'a' && c <= 'f')
-			v = v << 4 | (uintptr_t)(c - 'a' + 10);
-		else
+		if (digit >= base)
 			return v;
+		v = v * base + digit;
 	}
 }
 
-static void keep_line(struct writer *w, struct far__record *r, struct line *line, uintptr_t address)
+/* A line of /proc/self/maps, without its end: "start-end rwxp offset major:minor inode    name". */
+static const char *parse_line(const char *line, struct far__mapping *m)
 {
-	const char *p = line->text + 1;
-	uintptr_t start, end;
-
-	line->text[line->length] = '\n';
-	start = hex(&p);
-	p += *p == '-';
-	end = hex(&p);
-	p += *p == ' ';
-	bool hit = address >= start && address < end;
-	bool code = p + 3 < line->text + line->length && p[2] == 'x' &&
-		    (memchr(p, '/', line->length - (size_t)(p - line->text)) || memchr(p, '[', line->length - (size_t)(p - line->text)));
-
-	for (int why = 0; why < 2; why++) {
-		if (!(why ? code : hit))
-			continue;
-		line->text[0] = why ? FAR_MAP_CODE : FAR_MAP_ADDRESS;
-		/* The last part of the record is not padded between its lines. */
-		char *to = room(w, line->length + 1);
-
-		if (!to)
-			return;
-		memcpy(to, line->text, line->length + 1);
-		w->used += line->length + 1;
-		r->maps_length += line->length + 1;
-	}
+	*m = (struct far__mapping){ .start = number(&line, 16) };
+	line += *line == '-';
+	m->end = number(&line, 16);
+	line += *line == ' ';
+	for (; *line && *line != ' '; line++)
+		m->access |= *line == 'r' ? FAR_READABLE : *line == 'w' ? FAR_WRITABLE : *line == 'x' ? FAR_EXECUTABLE : 0;
+	line += *line == ' ';
+	m->offset = number(&line, 16);
+	line += *line == ' ';
+	while (*line && *line != ' ')
+		line++;
+	line += *line == ' ';
+	m->inode = number(&line, 10);
+	while (*line == ' ')
+		line++;
+	m->name_length = (uint32_t)strlen(line);
+	return line;
 }
 
 /* By reading them all. */
 static void read_maps(int fd, struct writer *w, struct far__record *r, uintptr_t address)
 {
-	enum { READS_MAX = 1024 };
-	struct line line = { .length = 1 };
-	char buffer[2048];
+	enum { READS_MAX = 1024, NUMBERS = 80 };
+	char line[NUMBERS + NAME_MAX_KEPT], buffer[2048];
+	struct far__mapping m;
+	size_t length = 0;
 
 	for (int i = 0; i < READS_MAX; i++) {
 		long n = SYS(read, fd, buffer, sizeof buffer);
@@ -235,10 +239,13 @@ static void read_maps(int fd, struct writer *w, struct far__record *r, uintptr_t
 			break;
 		for (long k = 0; k < n; k++) {
 			if (buffer[k] == '\n') {
-				keep_line(w, r, &line, address);
-				line.length = 1;
-			} else if (line.length < sizeof line.text - 1) {
-				line.text[line.length++] = buffer[k];
+				line[length] = 0;
+				length = 0;
+				const char *name = parse_line(line, &m);
+
+				keep_map(w, r, &m, name, address);
+			} else if (length < sizeof line - 1) {
+				line[length++] = buffer[k];
 			}
 		}
 	}
@@ -255,86 +262,47 @@ struct query {
 
 #define QUERY	_IOWR('f', 17, struct query)
 
-enum { READABLE = 1, WRITABLE = 2, EXECUTABLE = 4, SHARED = 8, THIS_OR_NEXT = 16 };
+enum { THIS_OR_NEXT = 16 };	/* beside enum far__access, in .flags */
 
 /* 0, -ENOENT if there is none, or what keeps us from asking. */
-static int ask_for_map(int fd, uint64_t flags, uintptr_t address, struct query *q, char *name, size_t room)
+static int ask_for_map(int fd, uint64_t flags, uintptr_t address, struct far__mapping *m, char *name, size_t room)
 {
-	*q = (struct query){
-		.size = sizeof *q, .flags = flags, .address = address, .name = (uintptr_t)name, .name_size = (uint32_t)room,
+	struct query q = {
+		.size = sizeof q, .flags = flags, .address = address, .name = (uintptr_t)name, .name_size = (uint32_t)room,
 	};
+
 	name[0] = 0;
-	return (int)SYS(ioctl, fd, QUERY, q);
-}
+	int err = (int)SYS(ioctl, fd, QUERY, &q);
 
-static char *put_number(char *to, uint64_t v, unsigned base)
-{
-	char digits[20];
-	int n = 0;
-
-	do
-		digits[n++] = "0123456789abcdef"[v % base];
-	while (v /= base);
-	while (n)
-		*to++ = digits[--n];
-	return to;
-}
-
-/* As a line of /proc/self/maps. */
-static void keep_map(struct writer *w, struct far__record *r, enum far__map why, const struct query *q, const char *name)
-{
-	enum { NUMBERS = 100 };
-	size_t length = strlen(name);
-	char *line = room(w, NUMBERS + length), *to = line;
-
-	if (!line)
-		return;
-	*to++ = (char)why;
-	to = put_number(to, q->start, 16);
-	*to++ = '-';
-	to = put_number(to, q->end, 16);
-	*to++ = ' ';
-	*to++ = q->access & READABLE ? 'r' : '-';
-	*to++ = q->access & WRITABLE ? 'w' : '-';
-	*to++ = q->access & EXECUTABLE ? 'x' : '-';
-	*to++ = q->access & SHARED ? 's' : 'p';
-	*to++ = ' ';
-	to = put_number(to, q->offset, 16);
-	*to++ = ' ';
-	to = put_number(to, q->major, 16);
-	*to++ = ':';
-	to = put_number(to, q->minor, 16);
-	*to++ = ' ';
-	to = put_number(to, q->inode, 10);
-	*to++ = ' ';
-	memcpy(to, name, length);
-	to += length;
-	*to++ = '\n';
-	w->used += (size_t)(to - line);
-	r->maps_length += (size_t)(to - line);
+	*m = (struct far__mapping){
+		.start = q.start, .end = q.end, .offset = q.offset, .inode = q.inode,
+		.access = (uint32_t)q.access, .name_length = (uint32_t)strlen(name),
+	};
+	return err;
 }
 
 /* By asking for each, which is several times as fast. False: it cannot be asked, or not be told. */
 static bool ask_for_maps(int fd, struct writer *w, struct far__record *r, uintptr_t address)
 {
 	enum { MAPS_MAX = 4096 };
-	char name[sizeof ((struct line *)0)->text];
-	struct query q;
-	int err = ask_for_map(fd, 0, address, &q, name, sizeof name);
+	char name[NAME_MAX_KEPT];
+	struct far__mapping m;
+	int err = ask_for_map(fd, 0, address, &m, name, sizeof name);
+	bool code = !err && m.access & FAR_EXECUTABLE && m.name_length;	/* it is among those below */
 
-	if (!err)
-		keep_map(w, r, FAR_MAP_ADDRESS, &q, name);
-	else if (err != -ENOENT)
+	if (err && err != -ENOENT)
 		return false;
+	if (!err && !code)
+		keep_map(w, r, &m, name, address);
 	uintptr_t at = 0;
 
 	for (int i = 0; i < MAPS_MAX; i++) {
-		err = ask_for_map(fd, EXECUTABLE | THIS_OR_NEXT, at, &q, name, sizeof name);
+		err = ask_for_map(fd, FAR_EXECUTABLE | THIS_OR_NEXT, at, &m, name, sizeof name);
 		if (err)
 			return err == -ENOENT;
-		if (name[0])
-			keep_map(w, r, FAR_MAP_CODE, &q, name);
-		at = q.end;
+		if (m.name_length)
+			keep_map(w, r, &m, name, address);
+		at = m.end;
 	}
 	return false;
 }

@@ -60,11 +60,17 @@ struct far__record {
 	uint64_t outer_at, outer_length;	/* its other end, if the first piece does not reach it */
 	uint64_t text_length;	/* what glibc said when it aborted */
 	uint64_t no_descriptors;	/* all that it may have were in use */
-	uint64_t maps_length;	/* lines of /proc/self/maps, each after a letter: enum far__map */
+	uint64_t maps_length;	/* mappings: those of code that have names, and that at the address of the fault */
 };
 
-/* Why a line of the maps was kept. */
-enum far__map { FAR_MAP_CODE = 'x', FAR_MAP_ADDRESS = 'a' };
+/* What /proc/self/maps tells of a mapping. Its name follows, padded to a multiple of 8 bytes. */
+struct far__mapping {
+	uint64_t start, end, offset, inode;
+	uint32_t access;	/* enum far__access */
+	uint32_t name_length;
+};
+
+enum far__access { FAR_READABLE = 1, FAR_WRITABLE = 2, FAR_EXECUTABLE = 4 };	/* as PROCMAP_QUERY has it */
 
 #define FAR_CRASH_AT		(64ul << 10)
 #define FAR_CRASH_SIZE		(128ul << 10)	/* of addresses; as much is backed by pages as is needed */
@@ -124,6 +130,9 @@ struct far__report {
 
 /* A copy of a report, to be freed; NULL if it is not kept any more. */
 struct far__report *far__report_copy(uint64_t id, size_t *size);
+
+/* The mapping at @at among those of a report, and the next one's place; false: there are no more. Begins at 0. */
+bool far__report_mapping(const struct far__report *report, size_t *at, struct far__mapping *mapping, char *name, size_t room);
 
 /* Set the pointers of a report that has been copied. */
 void far__report_point(struct far__report *report);

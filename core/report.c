@@ -104,6 +104,21 @@ void far__report_point(struct far__report *report)
 	report->maps = p;
 }
 
+bool far__report_mapping(const struct far__report *report, size_t *at, struct far__mapping *mapping, char *name, size_t room)
+{
+	size_t length = report->whole ? report->record.maps_length : 0;
+
+	if (*at >= length || length - *at < sizeof *mapping)
+		return false;
+	memcpy(mapping, report->maps + *at, sizeof *mapping);
+	*at += sizeof *mapping;
+	if (mapping->name_length > length - *at)
+		return false;
+	snprintf(name, room, "%.*s", (int)mapping->name_length, report->maps + *at);
+	*at += (mapping->name_length + 7ul) & ~7ul;
+	return true;
+}
+
 uint64_t far__report_take(const struct far__slave *slave, uint32_t pid)
 {
 	uintptr_t handle = far__member_handle(slave->number);
@@ -177,41 +192,32 @@ void far__printable(char *to, size_t room, const char *from, size_t length)
 	to[used] = 0;
 }
 
-/* What the slave had mapped at the address of the fault. False: nothing, or that is not known. */
+/* What the slave had mapped at the address of the fault. */
 struct mapping {
-	char access[5];
+	bool known;		/* there was something */
+	uint32_t access;
 	char name[256];
 };
 
-static bool mapping_of(const struct far__report *r, struct mapping *m)
+static struct mapping mapping_of(const struct far__report *r)
 {
-	char line[400];
-	int at = 0;
+	struct mapping found = { 0 };
+	struct far__mapping m;
+	char name[400];
 
-	*m = (struct mapping){ 0 };
-	if (!r->whole)
-		return false;
-	const char *p = r->maps, *end = p + r->record.maps_length;
+	for (size_t at = 0; far__report_mapping(r, &at, &m, name, sizeof name);) {
+		if (r->facts.address < m.start || r->facts.address >= m.end)
+			continue;
+		found.known = true;
+		found.access = m.access & (FAR_READABLE | FAR_WRITABLE | FAR_EXECUTABLE);
+		char *deleted = strstr(name, " (deleted)");
 
-	while (p < end && *p != FAR_MAP_ADDRESS) {
-		p = memchr(p, '\n', (size_t)(end - p));
-		if (!p++)
-			return false;
+		if (deleted)
+			*deleted = 0;
+		far__printable(found.name, sizeof found.name, name, strlen(name));
+		break;
 	}
-	const char *newline = p < end ? memchr(p, '\n', (size_t)(end - p)) : NULL;
-
-	if (!newline)
-		return false;
-	far__printable(line, sizeof line, p + 1, (size_t)(newline - p - 1));
-	if (sscanf(line, "%*x-%*x %4s %*s %*s %*s %n", m->access, &at) < 1)
-		return false;
-	if (at)
-		snprintf(m->name, sizeof m->name, "%s", line + at);
-	char *deleted = strstr(m->name, " (deleted)");
-
-	if (deleted)
-		*deleted = 0;
-	return true;
+	return found;
 }
 
 enum { READING, WRITING, EXECUTING };
@@ -236,7 +242,7 @@ static bool has_overflown(const struct far__facts *f, const struct mapping *m)
 	uint64_t distance = f->address > f->sp ? f->address - f->sp : f->sp - f->address;
 
 	if (f->other_thread)
-		return !strncmp(m->access, "---", 3) && distance < NEAR;
+		return m->known && !m->access && distance < NEAR;
 	/* A big alloca() jumps over the guard: sp is where no stack is, and the fault near it. */
 	return f->address < f->stack_low && (f->stack_low - f->address <= NEAR || (f->sp < f->stack_low && distance < NEAR));
 }
@@ -279,9 +285,7 @@ static void describe_address(const struct far__report *r, char *to, size_t room)
 	const struct far__facts *f = &r->facts;
 	const void *p = (const void *)(uintptr_t)f->address;
 	int window = far__space_window(p);
-	struct mapping m;
-	bool mapped = mapping_of(r, &m);
-	bool inaccessible = !mapped || !strncmp(m.access, "---", 3);
+	struct mapping m = mapping_of(r);
 
 	if (f->address == 0)
 		snprintf(to, room, "NULL");
@@ -302,14 +306,14 @@ static void describe_address(const struct far__report *r, char *to, size_t room)
 		snprintf(to, room, "farcall's own shared memory");
 	else if (window >= 0 && (unsigned)window != f->window)
 		describe_window((unsigned)window, to, room);
-	else if (!inaccessible && *m.name)
-		snprintf(to, room, "%s of %s%s", m.access[2] == 'x' ? "the code" : m.access[1] == 'w' ? "the data" : "a constant",
+	else if (m.access && *m.name)
+		snprintf(to, room, "%s of %s%s", m.access & FAR_EXECUTABLE ? "the code" : m.access & FAR_WRITABLE ? "the data" : "a constant",
 			 base_name(m.name), access_of(f) == WRITING ? ", which cannot be written to" : "");
-	else if (!inaccessible)
+	else if (m.access)
 		snprintf(to, room, "its own memory, which it may not %s",
 			 access_of(f) == WRITING ? "write to" : access_of(f) == EXECUTING ? "execute" : "read");
 	else if (window >= 0)
-		snprintf(to, room, "its own memory, where nothing is%s", mapped ? " accessible" : " (freed, or beyond a block's end)");
+		snprintf(to, room, "its own memory, where nothing is%s", m.known ? " accessible" : " (freed, or beyond a block's end)");
 	else {
 		const char *here = far__image_describe(p);
 
@@ -390,9 +394,8 @@ static void describe_bus(const struct far__report *r, char *to, size_t room)
 {
 	const struct far__facts *f = &r->facts;
 	const void *p = (const void *)(uintptr_t)f->address;
-	struct mapping m;
+	struct mapping m = mapping_of(r);
 
-	mapping_of(r, &m);
 	switch ((int)f->code) {
 	case BUS_ADRALN:
 		snprintf(to, room, "at an address that is not aligned (%#llx)", (unsigned long long)f->address);

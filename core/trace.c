@@ -42,10 +42,10 @@ enum {
 
 /* --------------------------------------------------------------- modules */
 
-/* A mapping of code, as the slave's maps told. */
+/* A mapping of code. */
 struct module {
 	uint64_t start, end, offset;
-	unsigned long inode;
+	uint64_t inode;
 	char path[320];
 	int fd;			/* in the helper: the file, if it still is the same one, or -1 */
 	uint64_t bias;		/* then, what is added to its addresses */
@@ -82,25 +82,17 @@ static void put(struct trace *t, const char *format, ...)
 
 static void read_maps(struct trace *t)
 {
-	const struct far__report *r = t->report;
-	const char *p = r->maps, *end = p + r->record.maps_length;
+	struct far__mapping m;
+	char path[sizeof t->module->path];
 
-	while (p < end && t->modules < MODULES_MAX) {
-		const char *newline = memchr(p, '\n', (size_t)(end - p));
-		struct module *m = &t->module[t->modules];
-		char line[512];
-		int at = 0;
+	for (size_t at = 0; t->modules < MODULES_MAX && far__report_mapping(t->report, &at, &m, path, sizeof path);) {
+		struct module *module = &t->module[t->modules];
 
-		if (!newline)
-			break;
-		far__printable(line, sizeof line, p + 1, (size_t)(newline - p - 1));
-		*m = (struct module){ .fd = -1 };
-		if (*p == FAR_MAP_CODE &&
-		    sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %" SCNx64 " %*s %lu %n", &m->start, &m->end, &m->offset, &m->inode, &at) == 4 && at) {
-			snprintf(m->path, sizeof m->path, "%s", line + at);
-			t->modules++;
-		}
-		p = newline + 1;
+		if (!(m.access & FAR_EXECUTABLE) || !*path)
+			continue;
+		*module = (struct module){ .start = m.start, .end = m.end, .offset = m.offset, .inode = m.inode, .fd = -1 };
+		memcpy(module->path, path, sizeof path);
+		t->modules++;
 	}
 }
 
@@ -122,13 +114,17 @@ static const char *base_name(const char *path)
 static void put_place(struct trace *t, uint64_t address)
 {
 	const struct module *m = module_of(t, address);
+	char name[200];
 
-	if (!m)
+	if (!m) {
 		put(t, "%#" PRIx64, address);
-	else if (m->loaded)
-		put(t, "%s+%#" PRIx64, base_name(m->path), address - m->bias);
+		return;
+	}
+	far__printable(name, sizeof name, base_name(m->path), strlen(base_name(m->path)));
+	if (m->loaded)
+		put(t, "%s+%#" PRIx64, name, address - m->bias);
 	else
-		put(t, "%s, file offset %#" PRIx64, base_name(m->path), address - m->start + m->offset);
+		put(t, "%s, file offset %#" PRIx64, name, address - m->start + m->offset);
 }
 
 /* A word of the stack that was kept. */

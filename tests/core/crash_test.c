@@ -1262,6 +1262,25 @@ TEST(old_stacks_are_forgotten)
 	CHECK_HAS(print_error(), "not kept any more");
 }
 
+/* Mappings that there are; what follows the last is not one, whatever its name's length may be. */
+static void forge_maps(char *maps)
+{
+	FILE *own = fopen("/proc/self/maps", "re");
+	char line[400], access[5], name[300];
+	struct far__mapping m;
+
+	for (size_t used = 0; fgets(line, sizeof line, own) && used < 15000; used += sizeof m + ((m.name_length + 7) & ~7u)) {
+		*name = 0;
+		if (sscanf(line, "%lx-%lx %4s %lx %*s %lu %299[^\n]", &m.start, &m.end, access, &m.offset, &m.inode, name) < 5)
+			_exit(2);
+		m.access = FAR_READABLE | (access[2] == 'x' ? FAR_EXECUTABLE : 0);
+		m.name_length = (uint32_t)strlen(name);
+		memcpy(maps + used, &m, sizeof m);
+		memcpy(maps + used + sizeof m, name, m.name_length);
+	}
+	fclose(own);
+}
+
 /* In the slave: a report of its own making. */
 static void forge_report(unsigned seed)
 {
@@ -1283,18 +1302,13 @@ static void forge_report(unsigned seed)
 		r->outer_length = seed % 3 ? 8000 : 0;
 		r->text_length = 100;
 		r->maps_length = 20000;
-		char *maps = record + sizeof *r + 8000 + r->outer_length + 104;
-		FILE *own = fopen("/proc/self/maps", "re");
-		char line[400];
-
-		for (size_t used = 0; fgets(line, sizeof line, own) && used < 15000; used += strlen(line) + 1)
-			sprintf(maps + used, "x%s", line);
-		fclose(own);
+		forge_maps(record + sizeof *r + 8000 + r->outer_length + 104);
 		if (seed % 5)
 			r->reg[REG_RIP] = (uintptr_t)add;
 		r->reg[REG_RSP] = r->stack_at + 64;
 		r->reg[REG_RBP] = r->stack_at + 640;
 	}
+	f->pid = (uint64_t)getpid();
 	f->how = FAR_BY_SIGNAL;
 	f->signal = SIGSEGV;
 	f->stage = seed % 7 ? FAR_CRASH_WHOLE : seed;
