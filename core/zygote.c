@@ -38,6 +38,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -1080,10 +1081,20 @@ bool far__zygote_alive(void)
 
 /* ------------------------------------------- in any process of the family */
 
+/* The program may have closed it, and have a file there now: an anonymous inode, as an eventfd's, has no type. */
+static bool has_bell(void)
+{
+	struct stat st;
+
+	return SYS(fstat, bell, &st) == 0 && !(st.st_mode & S_IFMT);
+}
+
 static void ring(void)
 {
 	uint64_t one = 1;
 
+	if (!has_bell())
+		return;
 	while (SYS(write, bell, &one, sizeof one) == -EINTR)
 		;
 }

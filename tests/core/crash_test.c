@@ -1006,6 +1006,37 @@ TEST(a_slave_that_closes_all_descriptors_serves_on_or_is_replaced)
 	CHECK_EQ(far_slave_close(s), 0);
 }
 
+static int file;
+
+/* In the place of what is farcall's there is a file then. */
+static int replace_all(void)
+{
+	close_range(0, ~0u, 0);
+	file = memfd_create("theirs", 0);
+	for (int fd = 0; fd < 64; fd++)
+		if (fd != file && dup2(file, fd) < 0)
+			return -1;
+	return 0;
+}
+
+static long size_of_file(void)
+{
+	struct stat st;
+
+	return fstat(file, &st) ? -1 : (long)st.st_size;
+}
+
+TEST(a_slaves_file_in_the_place_of_a_descriptor_of_farcall_is_not_written_to)
+{
+	struct far_slave *s = far_slave_process(.deadline_ms = 10000);
+
+	CHECK_EQ(far_invoke(s, replace_all), 0);
+	usleep(20000);		/* it rests, for the first time */
+	CHECK_EQ(far_invoke(s, size_of_file), 0);
+	CHECK_OK();
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
 static jmp_buf old;
 
 static int set_jump(void)
