@@ -289,16 +289,14 @@ static void *room_for(struct far__call *call, size_t size, bool *on_heap)
 	void *in_slot = call->port ? room_in_slot(call, size) : NULL;
 	int err = 0;
 
-	if (in_slot) {
-		*on_heap = false;
+	*on_heap = false;
+	if (in_slot)
 		return in_slot;
-	}
 	if (call->port && call->inline_used <= BODY_BYTES && size <= BODY_BYTES - call->inline_used) {
 		void *room = (char *)body_of(call) + call->inline_used;
 
 		if (!have_bodies(call))
 			return NULL;
-		*on_heap = false;
 		call->inline_used += ALIGN16((uint32_t)size);
 		return room;
 	}
