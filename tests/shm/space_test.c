@@ -37,7 +37,7 @@ static size_t addresses(void)
 
 Test(space, before_it_is_mapped_nothing_lies_in_it)
 {
-	int here;
+	int here = 0;
 
 	cr_assert_eq(far__space_window(&here), -1);
 	cr_assert_eq(far__space_window(NULL), -1);
@@ -278,7 +278,7 @@ Test(space, a_limit_too_low_is_an_error)
  */
 static void *look_at_stack(void *arg)
 {
-	int here;
+	int here = 0;
 
 	*(int *)arg = far__space_window(&here);
 	return malloc(100);
