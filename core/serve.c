@@ -461,7 +461,7 @@ unsigned far__server_wait(struct far__server *server, uint64_t deadline)
 	 * Not at once: to look while the caller writes takes the line from it.
 	 */
 	for (int i = 0; i < GLANCES; i += !server->patient) {
-		shm_relax();
+		shm_blink();
 		served = serve_lanes(server, ALL, true);
 		if (served)
 			return served;

@@ -40,6 +40,25 @@ static inline void shm_relax(void)
 #endif
 }
 
+/*
+ * The same, when it will change in some tens of ns: PAUSE alone takes as long. The looks
+ * that follow are not made ahead of time, which would have to be taken back when the word
+ * does change; and not at once, for each takes the cache line from who is to write it.
+ */
+static inline void shm_blink(void)
+{
+#ifdef __x86_64__
+	unsigned long x = 1;
+
+	/* A chain of multiplications, of three cycles each on every processor of this kind. */
+	for (int i = 0; i < 16; i++)
+		__asm__ volatile("imul %0, %0" : "+r"(x));
+	__asm__ volatile("lfence" : : : "memory");
+#else
+	shm_relax();
+#endif
+}
+
 static inline uint32_t shm_load(const uint32_t *p)
 {
 	far__touch();
