@@ -85,7 +85,11 @@ void far__spin_end(struct far__spin *spin, const struct far__spinning *s, bool s
 	if (!s->polite && s->begin >= spin->rude_until)
 		spin->rude_until = s->last + RUDE;
 	if (s->woken) {
-		add(&spin->woken[s->limit != 0], last);
+		uint32_t *average = &spin->woken[s->limit != 0];
+		int64_t most = 4 * (int64_t)*average + SHORT;
+
+		/* One very long wait says little, and would be remembered for long where the other way is taken then. */
+		add(average, last < most ? last : most);
 		return;
 	}
 	add(&spin->typical, last);

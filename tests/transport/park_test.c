@@ -25,6 +25,7 @@
 #include "bell.h"
 #include "child.h"
 #include "refuse.h"
+#include "spin.h"
 
 TestSuite(park, .timeout = 60);
 
@@ -854,6 +855,34 @@ Test(park, goes_on_when_io_uring_is_refused_later)
 {
 	share();
 	cr_assert_eq(in_child(refused_later), 0);
+}
+
+/* -------------------------------------------------------------- how to spin */
+
+/* A wait for a slave that had to be woken: it took @ns, spun through or not. */
+static void waited(struct far__spin *spin, bool spun, uint64_t ns)
+{
+	struct far__spinning w = { .begin = far__now() - ns, .last = far__now(), .limit = spun, .polite = true, .woken = true };
+
+	far__spin_end(spin, &w, !spun);
+}
+
+Test(spin, one_very_long_wait_does_not_change_the_way_to_wait)
+{
+	struct far__spin spin = { 0 };
+	struct far__spinning w;
+	unsigned spun = 0;
+
+	for (int i = 0; i < 100; i++) {
+		waited(&spin, true, 20000);
+		waited(&spin, false, 50000);
+	}
+	waited(&spin, true, 50 * MS);
+	for (int i = 0; i < 20; i++) {
+		far__spin_begin(&spin, &w, true);
+		spun += w.limit != 0;
+	}
+	cr_assert_geq(spun, 19u);
 }
 
 /* ------------------------------------------ io_uring without the futex operation */
