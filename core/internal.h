@@ -277,6 +277,7 @@ struct far__slave {
 	bool fail_when_full;
 	int close_ms, deadline_ms, grace_ms;
 	bool kill_on_cancel;
+	_Atomic bool is_new;		/* from the stock, which has not been filled up since */
 	uint64_t order[FAR_ORDERS];	/* what its process is told */
 	char name[16];
 	pthread_mutex_t lock;		/* for taking ports */
@@ -298,7 +299,6 @@ struct far__server {
 	struct far__segment *segment;
 	bool process;			/* it is the main thread of a slave process */
 	bool has_orders;		/* it has taken them */
-	bool has_rested;		/* it has slept since */
 	bool ended;
 	bool patient;			/* with one of the lanes: see far__lane_has_queued() */
 	int visits;			/* how many of its slave's visitors it is itself */
@@ -807,9 +807,9 @@ bool far__zygote_is_parent(void);
 unsigned far__zygote_take(int *err);
 
 /*
- * By a slave process that has nothing to do for the first time since it was taken: have the
- * stock filled up. Not when it was taken: the zygote would have the core that its first call
- * is to run on. Who finds the stock empty before that rings itself.
+ * By the owner of a slave that has answered for the first time: have the stock filled up.
+ * Not when it was taken: the zygote would have the core that its first call is to run on.
+ * Who finds the stock empty before that rings itself.
  */
 void far__zygote_refill(void);
 

@@ -476,6 +476,8 @@ bool far__port_await_slowly(struct far__port *port, const struct far__ring *ring
 	} else if (deadline) {
 		await_once(&awaited, deadline);
 	}
+	if (FAR_UNLIKELY(port->slave->is_new) && atomic_exchange(&port->slave->is_new, false))
+		far__zygote_refill();
 	/* Of a slave that died, look once more: an answer before its death counts. */
 	return far__ring_is_answered(ring, position);
 }

@@ -436,13 +436,6 @@ static bool should_wake(void *arg)
 	return far__server_has_work(server, ALL) || shm_load(&server->segment->stop) || far_interrupted();
 }
 
-static void rest_first(struct far__server *server)
-{
-	server->has_rested = true;
-	if (server->process)
-		far__zygote_refill();
-}
-
 unsigned far__server_wait(struct far__server *server, uint64_t deadline)
 {
 	struct far__spinning spinning;
@@ -476,8 +469,6 @@ unsigned far__server_wait(struct far__server *server, uint64_t deadline)
 			shm_relax();
 		}
 	} while (!shm_load(&server->segment->stop) && far__spin_more(&spinning));
-	if (FAR_UNLIKELY(!server->has_rested))
-		rest_first(server);
 	far__park_sleep(&server->segment->slave, should_wake, server, deadline);
 	far__spin_end(&server->spin, &spinning, true);
 	return far__server_step(server);

@@ -327,6 +327,7 @@ struct far_slave *far__slave_process(const struct far_options *o)
 		return NULL;
 	}
 	give_orders(slave, o);
+	slave->is_new = true;
 	return set_up(&site, slave, o);
 }
 

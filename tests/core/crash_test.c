@@ -1037,6 +1037,36 @@ TEST(a_slaves_file_in_the_place_of_a_descriptor_of_farcall_is_not_written_to)
 	CHECK_EQ(far_slave_close(s), 0);
 }
 
+/* From now on be killed by what no slave needs to sleep and to be woken. */
+static int confine(void)
+{
+	static const unsigned forbidden[] = { SYS_read, SYS_write, SYS_openat, SYS_fstat, SYS_kill, SYS_clone };
+	enum { N = sizeof forbidden / sizeof *forbidden };
+	struct sock_filter filter[N + 3];
+
+	filter[0] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+	for (unsigned i = 0; i < N; i++)
+		filter[i + 1] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, forbidden[i], (uint8_t)(N - i), 0);
+	filter[N + 1] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	filter[N + 2] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &(struct sock_fprog){ N + 3, filter });
+}
+
+TEST(a_slave_that_confines_itself_serves_on)
+{
+	struct far_slave *s = far_slave_process();
+
+	CHECK_EQ(far_invoke(s, confine), 0);
+	for (int i = 0; i < 3; i++) {
+		usleep(20000);		/* it sleeps */
+		CHECK_EQ(far_invoke(s, add, i, 2), i + 2);
+	}
+	CHECK_OK();
+	far_slave_close(s);
+	far_error();
+}
+
 static jmp_buf old;
 
 static int set_jump(void)
