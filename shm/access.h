@@ -51,7 +51,7 @@ static inline void shm_blink(void)
 	unsigned long x = 1;
 
 	/* A chain of multiplications, of three cycles each on every processor of this kind. */
-	for (int i = 0; i < 20; i++)
+	for (int i = 0; i < 24; i++)
 		__asm__ volatile("imul %0, %0" : "+r"(x));
 	__asm__ volatile("lfence" : : : "memory");
 #else
