@@ -371,7 +371,8 @@ static pid_t parent_of(const char *pid)
 
 /*
  * The processes of a family, without zombies and children left behind: how many,
- * up to @max of them, and the zygote, which is its master's only child.
+ * up to @max of them, and the zygote, which is its master's first child: one that is
+ * left behind may not have its name yet.
  */
 static unsigned find_family(pid_t master, pid_t *pid, unsigned max, pid_t *zygote)
 {
@@ -385,7 +386,7 @@ static unsigned find_family(pid_t master, pid_t *pid, unsigned max, pid_t *zygot
 			continue;
 		pid_t found = (pid_t)strtol(e->d_name, NULL, 10);
 
-		if (parent_of(e->d_name) == master)
+		if (parent_of(e->d_name) == master && (!*zygote || found < *zygote))
 			*zygote = found;
 		if (n < max)
 			pid[n] = found;
