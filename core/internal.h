@@ -807,7 +807,8 @@ bool far__zygote_is_parent(void);
 unsigned far__zygote_take(int *err);
 
 /*
- * By the owner of a slave that has answered for the first time: have the stock filled up.
+ * By the owner of a slave that has answered for the first time, or has been scheduled a call:
+ * have the stock filled up.
  * Not when it was taken: the zygote would have the core that its first call is to run on.
  * Who finds the stock empty before that rings itself.
  */

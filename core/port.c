@@ -142,6 +142,13 @@ static void open_lane(struct far__slave *slave, struct far__port *port, unsigned
 	port->open = true;
 }
 
+/* Its owner has had its first answer, or does not wait for it. */
+static void see_to_stock(struct far__slave *slave)
+{
+	if (FAR_UNLIKELY(slave->is_new) && atomic_exchange(&slave->is_new, false))
+		far__zygote_refill();
+}
+
 bool far__port_need_queue(struct far__port *port, const struct far__site *site)
 {
 	struct far__slave *slave = port->slave;
@@ -149,8 +156,10 @@ bool far__port_need_queue(struct far__port *port, const struct far__site *site)
 	port->task = calloc(slave->queue, sizeof *port->task);
 	int err = port->task ? far__lane_make_queue(&port->lane, slave->number, port->number, slave->queue) : -ENOMEM;
 
-	if (!err)
+	if (!err) {
+		see_to_stock(slave);
 		return true;
+	}
 	free(port->task);
 	port->task = NULL;
 	far__fail(FAR_ENOMEM, -err, site->function, site, "no memory for a queue to slave \"%s\": %s", slave->name,
@@ -476,8 +485,7 @@ bool far__port_await_slowly(struct far__port *port, const struct far__ring *ring
 	} else if (deadline) {
 		await_once(&awaited, deadline);
 	}
-	if (FAR_UNLIKELY(port->slave->is_new) && atomic_exchange(&port->slave->is_new, false))
-		far__zygote_refill();
+	see_to_stock(port->slave);
 	/* Of a slave that died, look once more: an answer before its death counts. */
 	return far__ring_is_answered(ring, position);
 }

@@ -115,16 +115,27 @@ static void raise_in_setup(void *arg)
 	far_raise(4711, "setup does not like %s", (const char *)arg);
 }
 
+static void take_a_while(void)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
+}
+
+TEST(the_stock_is_filled_up_when_calls_are_only_scheduled)
+{
+	far_slave_close(far_slave_process());
+	AWAIT(5, slave_processes() == 2);
+	struct far_slave *s = far_slave_process();
+
+	far_forget(far_schedule(s, take_a_while));
+	AWAIT(5, slave_processes() == 3);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
 static void check_no_slaves(int fds)
 {
 	CHECK_HAS(status_text(), "slaves of this process: 0 processes, 0 threads");
 	CHECK_EQ(count_fds(), fds);
 	AWAIT(5, slave_processes() == 2);	/* the stock */
-}
-
-static void take_a_while(void)
-{
-	nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
 }
 
 /* First slaves that were waited for, and woken, for what is opened then and kept. */
