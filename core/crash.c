@@ -39,7 +39,6 @@
 enum { YIELDS = 16 };
 
 #define PAGE		4096ul
-#define ALIGN8(n)	(((n) + 7) & ~7ul)
 
 _Static_assert((int)FAR_CRASH_REGISTERS == (int)NGREG, "the general registers are copied whole");
 
@@ -85,7 +84,7 @@ struct writer {
 /* Room for @length bytes more; NULL if there is no memory. */
 static char *room(struct writer *w, size_t length)
 {
-	size_t end = w->used + ALIGN8(length);
+	size_t end = w->used + far__padded(length);
 
 	if (w->full || end > FAR_CRASH_SIZE)
 		return NULL;
@@ -123,7 +122,7 @@ static size_t add_memory(struct writer *w, uintptr_t from, size_t length)
 	char *to = room(w, length);
 	size_t n = to ? copy(to, from, length) : 0;
 
-	w->used += ALIGN8(n);
+	w->used += far__padded(n);
 	return n;
 }
 
@@ -165,7 +164,7 @@ static void add_text(struct writer *w, struct far__record *r)
 	size_t n = to ? copy(to, (uintptr_t)message->text, FAR_CRASH_TEXT) : 0;
 
 	r->text_length = to ? strnlen(to, n) : 0;
-	w->used += ALIGN8(r->text_length);
+	w->used += far__padded(r->text_length);
 }
 
 /* -------------------------------------------------------------- the maps */
@@ -185,8 +184,8 @@ static void keep_map(struct writer *w, struct far__record *r, const struct far__
 		return;
 	memcpy(to, m, sizeof *m);
 	memcpy(to + sizeof *m, name, m->name_length);
-	w->used += ALIGN8(length);
-	r->maps_length += ALIGN8(length);
+	w->used += far__padded(length);
+	r->maps_length += far__padded(length);
 }
 
 static uint64_t number(const char **p, unsigned base)

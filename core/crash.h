@@ -72,6 +72,12 @@ struct far__mapping {
 
 enum far__access { FAR_READABLE = 1, FAR_WRITABLE = 2, FAR_EXECUTABLE = 4 };	/* as PROCMAP_QUERY has it */
 
+/* The length of a part or a mapping's name, with its padding. */
+static inline size_t far__padded(size_t length)
+{
+	return (length + 7) & ~7ul;
+}
+
 #define FAR_CRASH_AT		(64ul << 10)
 #define FAR_CRASH_SIZE		(128ul << 10)	/* of addresses; as much is backed by pages as is needed */
 #define FAR_CRASH_STACK		(64ul << 10)	/* at most so much of the stack */

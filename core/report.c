@@ -51,7 +51,7 @@ static size_t size_of_parts(const struct far__record *r)
 	for (int i = 0; i < 4; i++) {
 		if (length[i] > FAR_CRASH_SIZE)
 			return 0;
-		sum += (length[i] + 7) & ~7ul;
+		sum += far__padded(length[i]);
 	}
 	return sum <= FAR_CRASH_SIZE - sizeof *r ? sum : 0;
 }
@@ -96,11 +96,11 @@ void far__report_point(struct far__report *report)
 	if (!report->whole)
 		return;
 	report->stack = p;
-	p += (report->record.stack_length + 7) & ~7ul;
+	p += far__padded(report->record.stack_length);
 	report->outer = p;
-	p += (report->record.outer_length + 7) & ~7ul;
+	p += far__padded(report->record.outer_length);
 	report->text = p;
-	p += (report->record.text_length + 7) & ~7ul;
+	p += far__padded(report->record.text_length);
 	report->maps = p;
 }
 
@@ -115,7 +115,7 @@ bool far__report_mapping(const struct far__report *report, size_t *at, struct fa
 	if (mapping->name_length > length - *at)
 		return false;
 	snprintf(name, room, "%.*s", (int)mapping->name_length, report->maps + *at);
-	*at += (mapping->name_length + 7ul) & ~7ul;
+	*at += far__padded(mapping->name_length);
 	return true;
 }
 
@@ -247,13 +247,6 @@ static bool has_overflown(const struct far__facts *f, const struct mapping *m)
 	return f->address < f->stack_low && (f->stack_low - f->address <= NEAR || (f->sp < f->stack_low && distance < NEAR));
 }
 
-static const char *base_name(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash ? slash + 1 : path;
-}
-
 /* The slave process whose private memory lies there: its number, or 0 if there is none any more. */
 static unsigned slave_in_window(unsigned window)
 {
@@ -308,7 +301,7 @@ static void describe_address(const struct far__report *r, char *to, size_t room)
 		describe_window((unsigned)window, to, room);
 	else if (m.access && *m.name)
 		snprintf(to, room, "%s of %s%s", m.access & FAR_EXECUTABLE ? "the code" : m.access & FAR_WRITABLE ? "the data" : "a constant",
-			 base_name(m.name), access_of(f) == WRITING ? ", which cannot be written to" : "");
+			 basename(m.name), access_of(f) == WRITING ? ", which cannot be written to" : "");
 	else if (m.access)
 		snprintf(to, room, "its own memory, which it may not %s",
 			 access_of(f) == WRITING ? "write to" : access_of(f) == EXECUTING ? "execute" : "read");
@@ -404,7 +397,7 @@ static void describe_bus(const struct far__report *r, char *to, size_t room)
 		if (far__space_in_heap(p) || far__space_in_control(p))
 			snprintf(to, room, "shared memory is full (%#llx)", (unsigned long long)f->address);
 		else
-			snprintf(to, room, "beyond the end of a mapped file%s%s (%#llx)", *m.name ? ", " : "", base_name(m.name),
+			snprintf(to, room, "beyond the end of a mapped file%s%s (%#llx)", *m.name ? ", " : "", basename(m.name),
 				 (unsigned long long)f->address);
 		break;
 	case BUS_MCEERR_AR:

@@ -104,13 +104,6 @@ static struct module *module_of(struct trace *t, uint64_t address)
 	return NULL;
 }
 
-static const char *base_name(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash ? slash + 1 : path;
-}
-
 static void put_place(struct trace *t, uint64_t address)
 {
 	const struct module *m = module_of(t, address);
@@ -120,7 +113,7 @@ static void put_place(struct trace *t, uint64_t address)
 		put(t, "%#" PRIx64, address);
 		return;
 	}
-	far__printable(name, sizeof name, base_name(m->path), strlen(base_name(m->path)));
+	far__printable(name, sizeof name, basename(m->path), strlen(basename(m->path)));
 	if (m->loaded)
 		put(t, "%s+%#" PRIx64, name, address - m->bias);
 	else
@@ -460,7 +453,7 @@ static void report_modules(struct trace *t, Dwfl *dwfl)
 		for (unsigned k = 0; k < i; k++)
 			again |= t->module[k].loaded && t->module[k].bias == m->bias && !strcmp(t->module[k].path, m->path);
 		if (m->loaded && !again)
-			(void)dw.dwfl_report_elf(dwfl, base_name(m->path), m->path, -1, m->bias, true);
+			(void)dw.dwfl_report_elf(dwfl, basename(m->path), m->path, -1, m->bias, true);
 	}
 	dw.dwfl_report_end(dwfl, NULL, NULL);
 }

@@ -31,6 +31,7 @@
 #include <unistd.h>
 
 #include "farcall.h"
+#include "heap_use.h"
 
 #define UNUSED __attribute__((unused))
 
@@ -260,10 +261,9 @@ UNUSED static const char *status_text(void)
 /* Of the far heap, in KiB. */
 UNUSED static size_t heap_in_use(void)
 {
-	const char *line = strstr(status_text(), "in use");
 	size_t large, small;
 
-	CHECK(line && sscanf(line, "in use %zu KiB in large blocks, %zu KiB", &large, &small) == 2);
+	CHECK(heap_use(&large, &small));
 	return large + small;
 }
 

@@ -4,8 +4,6 @@
 #include <dlfcn.h>
 #include <fenv.h>
 #include <limits.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -17,6 +15,7 @@
 #include "check.h"
 #include "crash.h"
 #include "internal.h"
+#include "refuse.h"
 
 #define CRIME __attribute__((noinline)) static void
 
@@ -523,15 +522,7 @@ CRIME truncated_mapping(void)
 
 CRIME forbidden_call(void)
 {
-	struct sock_filter filter[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getppid, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-
-	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &(struct sock_fprog){ 4, filter });
+	REFUSE_BY(SECCOMP_RET_TRAP, SYS_getppid);
 	sink = getppid();
 }
 
@@ -1040,17 +1031,7 @@ TEST(a_slaves_file_in_the_place_of_a_descriptor_of_farcall_is_not_written_to)
 /* From now on be killed by what no slave needs to sleep and to be woken. */
 static int confine(void)
 {
-	static const unsigned forbidden[] = { SYS_read, SYS_write, SYS_openat, SYS_fstat, SYS_kill, SYS_clone };
-	enum { N = sizeof forbidden / sizeof *forbidden };
-	struct sock_filter filter[N + 3];
-
-	filter[0] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-	for (unsigned i = 0; i < N; i++)
-		filter[i + 1] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, forbidden[i], (uint8_t)(N - i), 0);
-	filter[N + 1] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-	filter[N + 2] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
-	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &(struct sock_fprog){ N + 3, filter });
+	return REFUSE_BY(SECCOMP_RET_KILL_PROCESS, SYS_read, SYS_write, SYS_openat, SYS_fstat, SYS_kill, SYS_clone);
 }
 
 TEST(a_slave_that_confines_itself_serves_on)

@@ -179,14 +179,6 @@ enum {
 	KEPT = 10,	/* blocks more or less: threads that have ended a little later leave stacks to be used again */
 };
 
-static size_t far_heap_kib(void)
-{
-	size_t large = 0;
-
-	sscanf(strstr(status_text(), "in use"), "in use %zu KiB in large blocks", &large);
-	return large;
-}
-
 /* In a process of its own: the @n-th fails, again and again. How many blocks are alive in the end, in *blocks. */
 static _Noreturn void fail_one(void (*run)(struct far_slave *), unsigned n, long *blocks)
 {
@@ -194,7 +186,7 @@ static _Noreturn void fail_one(void (*run)(struct far_slave *), unsigned n, long
 	struct far_slave *s = START(.queue = 4);
 
 	CHECK(s);
-	size_t kib = far_heap_kib();
+	size_t kib = heap_in_use();
 
 	for (int i = 0; i < TIMES; i++) {
 		left = n;
@@ -205,7 +197,7 @@ static _Noreturn void fail_one(void (*run)(struct far_slave *), unsigned n, long
 
 	fired = false;
 	run(s);
-	CHECK_EQ(far_heap_kib(), kib);
+	CHECK_EQ(heap_in_use(), kib);
 	CHECK_EQ(far_slave_close(s), 0);
 	*blocks = alive;
 	_exit(status);

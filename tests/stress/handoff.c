@@ -433,7 +433,7 @@ int main(int argc, char **argv)
 	       reopened);
 	if (made != results + closed + full + forgotten)
 		wrong("not every call has one outcome");
-	heap_use(&large, &small);
+	read_heap_use(&large, &small);
 	if (large || small > KEPT_KIB)
 		wrong("%zu KiB of large and %zu KiB of small blocks are not back", large, small);
 	return 0;

@@ -566,7 +566,7 @@ static struct use measure(void)
 {
 	struct use u = { .fds = count_fds(), .mappings = count_lines("/proc/self/maps") };
 
-	heap_use(&u.large, &u.small);
+	read_heap_use(&u.large, &u.small);
 	return u;
 }
 

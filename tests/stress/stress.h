@@ -16,6 +16,8 @@
 
 #include <farcall.h>
 
+#include "heap_use.h"
+
 #ifdef __SANITIZE_THREAD__
 #define THREADS_ONLY 1		/* it follows no forked process */
 #else
@@ -140,20 +142,11 @@ static inline unsigned children_of(pid_t parent, pid_t *one)
 	return n;
 }
 
-/* What far_status() says of the far heap, in KiB. */
-static inline void heap_use(size_t *large, size_t *small)
+/* In KiB. */
+static inline void read_heap_use(size_t *large, size_t *small)
 {
-	char *text = NULL;
-	size_t size;
-	FILE *f = open_memstream(&text, &size);
-
-	far_status(f);
-	fclose(f);
-	const char *line = strstr(text, "in use");
-
-	if (!line || sscanf(line, "in use %zu KiB in large blocks, %zu KiB", large, small) != 2)
-		wrong("far_status() does not tell the use of the far heap:\n%s", text);
-	free(text);
+	if (!heap_use(large, small))
+		wrong("far_status() does not tell the use of the far heap");
 }
 
 /* A unit of each class of small blocks may be kept. */

@@ -605,7 +605,7 @@ static void await_slaves(unsigned n)
 static void measure(void)
 {
 	before.fds = count_fds();
-	heap_use(&before.large, &before.small);
+	read_heap_use(&before.large, &before.small);
 }
 
 static void check_use(void)
@@ -614,7 +614,7 @@ static void check_use(void)
 
 	if (points->fired && fault == DEATH && shared->doing == GETTING)
 		lost = (shared->size + 65535) / 65536 * 64;
-	heap_use(&large, &small);
+	read_heap_use(&large, &small);
 	if (large != before.large && large != before.large + lost)
 		bad("there were %zu KiB in large blocks, and now are %zu", before.large, large);
 	if (small > before.small + KEPT_KIB)
