@@ -931,6 +931,8 @@ static void begin_callbacks(const struct far__call *call)
 
 static int make(struct far__call *call, struct far_registers *registers, const uint64_t *stack)
 {
+	if (FAR_UNLIKELY(call->site->unsure))
+		far__lesson_end(call, registers, stack);
 	if (!call->begun && !begin(call))
 		call->failed = true;
 	if (FAR_UNLIKELY(call->failed))

@@ -81,6 +81,40 @@ far__capture:
 	.cfi_endproc
 	.size	far__capture, . - far__capture
 
+/*
+ * void far__learn(call, lesson, negatives): have all argument registers hold what
+ * far__lesson_begin() returns.
+ */
+	.globl	far__learn
+	.type	far__learn, @function
+	.p2align 4
+far__learn:
+	.cfi_startproc
+	endbr64
+	sub	$8, %rsp
+	.cfi_def_cfa_offset 16
+	call	far__lesson_begin
+	add	$8, %rsp
+	.cfi_def_cfa_offset 8
+	mov	%rax, %rdi
+	mov	%rax, %rsi
+	mov	%rax, %rdx
+	mov	%rax, %rcx
+	mov	%rax, %r8
+	mov	%rax, %r9
+	movq	%rax, %xmm0
+	punpcklqdq %xmm0, %xmm0
+	movaps	%xmm0, %xmm1
+	movaps	%xmm0, %xmm2
+	movaps	%xmm0, %xmm3
+	movaps	%xmm0, %xmm4
+	movaps	%xmm0, %xmm5
+	movaps	%xmm0, %xmm6
+	movaps	%xmm0, %xmm7
+	ret
+	.cfi_endproc
+	.size	far__learn, . - far__learn
+
 /* int far__replay(struct far_frame *frame) */
 	.globl	far__replay
 	.hidden	far__replay

@@ -649,7 +649,15 @@ struct far__site {
 	uint8_t ints, vectors;		/* upper bound of argument registers used */
 	uint8_t wide;			/* a vector register may be used to its full 16 bytes */
 	uint8_t result;			/* enum far__result */
+	uint8_t unsure;			/* the bounds are wide, and its calls may teach better ones */
 	size_t result_size;
+};
+
+/* What the first calls of a site that is unsure have taught: see learn.c. */
+struct far__lesson {
+	struct far__site site;		/* with better bounds, when .known is set */
+	int known, busy;
+	uint8_t calls, looked_at, off_stack;
 };
 
 enum far__result { FAR__VOID, FAR__INTEGERS, FAR__REGISTERS, FAR__MEMORY, FAR__X87, FAR__X87_2, FAR__ASK, FAR__ASK_X87 };
@@ -705,6 +713,11 @@ struct far__value {
 };
 
 FAR_API void far__capture(void);
+/*
+ * Of the call that is made next. The arguments' values have their signs changed, so that they
+ * are not found in the caller's frame as they would be passed; NaN: a pointer.
+ */
+FAR_API void far__learn(struct far__call *call, struct far__lesson *lesson, const long double *negatives);
 FAR_API void far__call_by_name(struct far__call *call, const char *function, const struct far__value *values, unsigned count,
 			       const struct far__value *result);
 FAR_API void *far__wrap(struct far_slave *target, void *object, const void *planted, void *destroy, const char *destroyer,
@@ -922,6 +935,17 @@ enum { FAR__T_POINTER = 5, FAR__T_REAL = 8, FAR__T_COMPLEX = 9, FAR__T_STRUCT = 
 #define FAR__ANY_W(i) || far__w##i
 #define FAR__ONE(i) + 1
 
+/*
+ * A number of up to 64 bits or a pointer: what its parameter's type may be is known well
+ * enough to learn the rest from calls, of up to six of them.
+ */
+#define FAR__PLAIN(i) && ((int)far__p##i || (far__z##i <= 8 && !far__g##i && !far__x##i && (int)far__t##i != FAR__T_COMPLEX))
+#define FAR__NEGATIVE(i) -(long double)__builtin_choose_expr(FAR__CLASS(far__a##i) == FAR__T_POINTER, __builtin_nan(""), \
+	__builtin_choose_expr(FAR__IS_AGGREGATE(FAR__CLASS(far__a##i)) || FAR__CLASS(far__a##i) == FAR__T_COMPLEX || \
+		FAR__IS_VECTOR(FAR__CLASS(far__a##i)), 0u, far__a##i)),
+#define FAR__SITE(unsure, bounds, lesson) \
+	((unsure) && __atomic_load_n(&(lesson)->known, __ATOMIC_ACQUIRE) ? &(lesson)->site : (bounds))
+
 enum { FAR__INTS = 6, FAR__VECTORS = 8 };	/* argument registers */
 
 /*
@@ -1010,6 +1034,7 @@ static inline void *far__opaque(void *p)
 		far__full = far__ni + (FAR__RESULT(far__r) >= FAR__MEMORY) > FAR__INTS || far__nv > FAR__VECTORS, \
 		far__st = (0 FAR__CAT(FAR__EACH, n)(FAR__SUM_S)) + far__full * (0 FAR__CAT(FAR__EACH, n)(FAR__SUM_F)), \
 		far__rg = far__ni + (FAR__RESULT(far__r) == FAR__MEMORY || FAR__RESULT(far__r) >= FAR__ASK), \
+		far__us = !far__e && far__nv > 0 && n <= 6 FAR__CAT(FAR__EACH, n)(FAR__PLAIN), \
 	}; \
 	static const struct far__site far__site = { \
 		.function = FAR__STR(f), .file = __FILE__, .line = __LINE__, .arguments = 0 FAR__CAT(FAR__EACH, n)(FAR__ONE), \
@@ -1018,12 +1043,16 @@ static inline void *far__opaque(void *p)
 		.wide = 0 FAR__CAT(FAR__EACH, n)(FAR__ANY_W), \
 		.stack = far__st, \
 		.result = FAR__RESULT(far__r), \
+		.unsure = far__us, \
 		.result_size = FAR__IS_VOID(far__r) ? 0 : sizeof(FAR__NOT_VOID(far__r)), \
 	}; \
-	far__c.site = &far__site; \
+	static struct far__lesson far__lesson; \
+	far__c.site = FAR__SITE(far__us, &far__site, &far__lesson); \
 	far__c.result = far__site.result; \
 	FAR__ASK_RESULT(far__r); \
-	FAR__CAT(FAR__EACH, n)(FAR__LOOK)
+	FAR__CAT(FAR__EACH, n)(FAR__LOOK) \
+	if (far__us && far__c.site == &far__site)	/* nothing comes between this and the call */ \
+		far__learn(&far__c, &far__lesson, (const long double[]){ FAR__CAT(FAR__EACH, n)(FAR__NEGATIVE) 0 });
 
 #define FAR__INVOKE(within, op, slave, n, f, ...) __extension__({ \
 	FAR__PREPARE(within, slave, op, n, f, __VA_ARGS__) \

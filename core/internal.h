@@ -492,6 +492,12 @@ int far__no_result(const struct far__site *site, uint8_t result, struct far_regi
 /* Copy a call's stack words from where they were captured. */
 void far__copy_stack(uint64_t *to, const uint64_t *stack, size_t words);
 
+/* See learn.c: what the argument registers shall hold when the call is made ... */
+uint64_t far__lesson_begin(const struct far__call *call, struct far__lesson *lesson, const long double *negatives);
+
+/* ... and it has been captured. */
+void far__lesson_end(const struct far__call *call, const struct far_registers *registers, const uint64_t *stack);
+
 /* Run a captured call right here. As far__dispatch() returns. */
 int far__run_here(const struct far__call *call, struct far_registers *registers, const uint64_t *stack);
 

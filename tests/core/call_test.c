@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include "check.h"
+#include "internal.h"
 
 static int add(int a, int b)
 {
@@ -347,6 +348,29 @@ TEST_BOTH(a_call_has_up_to_16_arguments)
 	CHECK_EQ(far_invoke(s, sum_of_16, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16), 136);
 	CHECK_EQ(far_wait(far_schedule(s, sum_of_16, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16)), 136);
 	CHECK_EQ(far_slave_close(s), 0);
+}
+
+static double long_and_double(long a, double b)
+{
+	return (double)a + b;
+}
+
+/* Whether this thread's calls to a slave needed more than their slot: learn.c. */
+static bool was_large(void)
+{
+	return far__thread.last_port->call_bodies;
+}
+
+TEST_BOTH(what_converted_arguments_take_is_learnt_from_the_first_calls)
+{
+	struct far_slave *s[] = { START(), START() };
+
+	for (int i = 0; i < 7; i++) {
+		CHECK(far_invoke(s[i >= 5], long_and_double, i, 2) == i + 2);
+		CHECK_EQ(was_large(), i < 5);
+	}
+	CHECK_EQ(far_slave_close(s[0]), 0);
+	CHECK_EQ(far_slave_close(s[1]), 0);
 }
 
 static int byte_of_huge(struct huge h, int n)
