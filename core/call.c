@@ -745,7 +745,7 @@ static bool pack_arguments(struct far__call *call, const struct far_registers *r
 		shm_copy_in(body_of(call), &packed[FAR_SLOT_ARGUMENTS], words - FAR_SLOT_ARGUMENTS);
 	for (unsigned i = shape.on_heap ? 1 : words; i < FAR_SLOT_ARGUMENTS; i++)
 		packed[i] = 0;
-	memcpy(&m->word[1], packed, FAR_SLOT_ARGUMENTS * sizeof *packed);
+	far__copy_words(&m->word[1], packed, FAR_SLOT_ARGUMENTS);
 	m->info = far__shape_info(shape);
 	m->few = false;
 	return true;

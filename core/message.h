@@ -56,11 +56,29 @@ static inline struct far__shape far__shape_of(uint32_t info)
 	};
 }
 
+/*
+ * What was just written in words is read in words, and a vector register that will be
+ * loaded whole is written whole: a load of two stores' bytes has to wait until both are in
+ * the cache, and they are behind those to shared lines that other processors have.
+ */
+static inline void far__copy_words(uint64_t *to, const uint64_t *from, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);	/* not two at once */
+}
+
+static inline void far__set_vector(struct far_vector *v, uint64_t low, uint64_t high)
+{
+	typedef uint64_t whole __attribute__((vector_size(16), may_alias));
+
+	*(whole *)v = (whole){ low, high };
+}
+
 /* The argument words of registers; the stack words are left to the caller. */
 static inline uint64_t *far__pack(uint64_t *to, const struct far__shape *s, const struct far_registers *r)
 {
-	for (unsigned i = 0; i < s->ints; i++)
-		*to++ = r->gp[i];
+	far__copy_words(to, r->gp, s->ints);
+	to += s->ints;
 	for (unsigned i = 0; i < s->vectors; i++) {
 		*to++ = r->vector[i].low;
 		if (s->wide)
@@ -71,11 +89,12 @@ static inline uint64_t *far__pack(uint64_t *to, const struct far__shape *s, cons
 
 static inline const uint64_t *far__unpack(const uint64_t *from, const struct far__shape *s, struct far_registers *r)
 {
-	for (unsigned i = 0; i < s->ints; i++)
-		r->gp[i] = *from++;
+	far__copy_words(r->gp, from, s->ints);
+	from += s->ints;
 	for (unsigned i = 0; i < s->vectors; i++) {
-		r->vector[i].low = *from++;
-		r->vector[i].high = s->wide ? *from++ : 0;
+		uint64_t low = *from++;
+
+		far__set_vector(&r->vector[i], low, s->wide ? *from++ : 0);
 	}
 	r->rax = s->al;
 	r->x87 = s->x87;
@@ -117,7 +136,8 @@ static inline void far__unpack_result(struct far_registers *r, const uint64_t *w
 
 	r->gp[0] = word[0];
 	r->gp[1] = word[1];
-	memcpy(v, &word[2], 2 * sizeof *v);
+	far__set_vector(&v[0], word[2], word[3]);
+	far__set_vector(&v[1], word[4], word[5]);
 }
 
 #endif

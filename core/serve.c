@@ -151,7 +151,7 @@ static uint64_t read_arguments(const struct far__message *m, const struct far__b
 	size_t n = shape.timed + shape.ints + shape.vectors * (1 + shape.wide) + shape.stack_words;
 	uint64_t deadline = 0;
 
-	memcpy(words, &m->word[1], FAR_SLOT_ARGUMENTS * sizeof *words);
+	far__copy_words(words, &m->word[1], FAR_SLOT_ARGUMENTS);
 	if (FAR_UNLIKELY(shape.on_heap)) {
 		words = (uint64_t *)*words;
 		shape.stack_words = (uint32_t)*words++;
