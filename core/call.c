@@ -58,6 +58,12 @@ static inline bool is_small(const struct far__call *call)
 	return far__is_small(call->site, call->result) && !call->timed;
 }
 
+/* A message that its slot can hold, with the reply: registers alone, in and out. */
+static inline bool is_short(const struct far__call *call)
+{
+	return is_small(call) || (!call->site->stack && call->result <= FAR__REGISTERS && argument_words(call) <= FAR_SLOT_ARGUMENTS);
+}
+
 /* The caller waits for the result at once. */
 static inline bool is_invoke(const struct far__call *call)
 {
@@ -706,19 +712,26 @@ void far__copy_stack(uint64_t *to, const uint64_t *stack, size_t words)
 		__atomic_store_n(&to[i], __atomic_load_n(&stack[i], __ATOMIC_RELAXED), __ATOMIC_RELAXED);
 }
 
+static struct far__shape shape_of(const struct far__call *call, const struct far_registers *registers)
+{
+	const struct far__site *site = call->site;
+
+	return (struct far__shape){
+		.timed = call->timed, .ints = site->ints, .vectors = site->vectors, .wide = site->wide,
+		.al = site->vectors ? (unsigned)registers->rax & 15 : 0,
+		.x87 = call->result == FAR__X87 || call->result == FAR__X87_2,
+		.on_heap = argument_words(call) > FAR_MESSAGE_WORDS,
+		.stack_words = site->stack / 8,
+	};
+}
+
 /* Arguments that are more than integer registers. False and far_error() if there is no memory for them. */
 static bool pack_arguments(struct far__call *call, const struct far_registers *registers, const uint64_t *stack,
 			   struct far__holds *holds, struct far__message *m)
 {
 	const struct far__site *site = call->site;
 	unsigned words = argument_words(call);
-	struct far__shape shape = {
-		.timed = call->timed, .ints = site->ints, .vectors = site->vectors, .wide = site->wide,
-		.al = site->vectors ? (unsigned)registers->rax & 15 : 0,
-		.x87 = call->result == FAR__X87 || call->result == FAR__X87_2,
-		.on_heap = words > FAR_MESSAGE_WORDS,
-		.stack_words = site->stack / 8,
-	};
+	struct far__shape shape = shape_of(call, registers);
 	uint64_t packed[FAR_MESSAGE_WORDS];
 	uint64_t *to = packed;
 
@@ -751,7 +764,21 @@ static bool pack_arguments(struct far__call *call, const struct far_registers *r
 	return true;
 }
 
-/* The message of a call that is small. */
+/* The message of a call that is short. Apart: most are small, and inlined it would slow them down. */
+static __attribute__((noinline)) void pack_short(const struct far__call *call, const struct far_registers *registers,
+						 struct far__message *m)
+{
+	struct far__shape shape = shape_of(call, registers);
+	uint64_t *to = far__pack(&m->word[1], &shape, registers);
+
+	while (to < m->word + FAR_SLOT_WORDS)
+		*to++ = 0;
+	m->word[0] = (uintptr_t)call->function;
+	m->info = far__shape_info(shape);
+	m->few = false;
+}
+
+/* And of one that is small. */
 static void pack_small(const struct far__call *call, const struct far_registers *registers, struct far__message *m)
 {
 	const struct far__site *site = call->site;
@@ -899,7 +926,7 @@ static int refused(struct far__call *call, struct far_registers *registers)
 }
 
 /*
- * Most calls are of a few integers and to the slave that this thread called last:
+ * Most calls are short and to the slave that this thread called last:
  * that this is one, and its port, entered. NULL: it is another, nothing is done.
  */
 static struct far__port *enter_quickly(const struct far__call *call)
@@ -907,7 +934,7 @@ static struct far__port *enter_quickly(const struct far__call *call)
 	const struct far__thread *thread = &far__thread;
 	struct far__port *port = thread->last_port;
 
-	if (!port || thread->last_handle != (uintptr_t)call->slave || !is_small(call) || port->timed ||
+	if (!port || thread->last_handle != (uintptr_t)call->slave || !is_short(call) || port->timed ||
 	    call->within != FAR__SLAVES_DEADLINE || atomic_load_explicit(&port->shared, memory_order_relaxed) ||
 	    !far__image_is_common(call->function))
 		return NULL;
@@ -983,7 +1010,10 @@ static bool make_quickly(struct far__call *call, struct far_registers *registers
 	}
 	call->port = port;
 	call->deadline = FAR_FOREVER;
-	pack_small(call, registers, &m);
+	if (is_small(call))
+		pack_small(call, registers, &m);
+	else
+		pack_short(call, registers, &m);
 	if (call->ring == &port->lane.call)
 		invoke(call, registers, &nothing, &m);
 	else if (FAR_LIKELY(enqueue(call, port, &nothing, &m)))

@@ -29,6 +29,7 @@
 #include "call_x86_64.h"
 #include "farcall.h"
 #include "lane.h"
+#include "message.h"
 #include "space.h"
 #include "spin.h"
 
@@ -475,11 +476,13 @@ void far__reply_of_dead(const struct far__slave *slave, bool begun, struct far__
 int far__conclude(const struct far__site *site, uint8_t result, uintptr_t handle, const struct far__message *reply,
 		  struct far__holds *holds, struct far_registers *registers);
 
-/* The end of most calls, which hold nothing: integers come back and there is nothing else to tell. False: it is another. */
+/* The end of most calls, which hold nothing: registers come back and there is nothing else to tell. False: it is another. */
 static inline bool far__conclude_quickly(uint8_t result, const struct far__message *reply, struct far_registers *registers)
 {
-	if (FAR_UNLIKELY(reply->info != far__reply_info(FAR_RETURNED, 0, 0) || result > FAR__INTEGERS))
+	if (FAR_UNLIKELY(reply->info != far__reply_info(FAR_RETURNED, 0, 0) || result > FAR__REGISTERS))
 		return false;
+	if (result == FAR__REGISTERS)
+		far__unpack_result(registers, reply->word, 0);
 	registers->gp[0] = reply->word[0];
 	registers->gp[1] = reply->word[1];
 	far__succeed();
