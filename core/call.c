@@ -274,14 +274,17 @@ static void *body_of(const struct far__call *call)
 }
 
 /*
- * The rest of a small call's slot, which its messages do not use, moves with it: to a few
- * bytes that takes no more time. NULL: they are too many, or the reply will use it.
+ * The rest of a small call's slot, which its messages do not use, moves with it: a few
+ * bytes take no more time so. NULL: they are too many, the reply will use it, or the slave
+ * is to write them, which would have it take the cache line from the caller, who looks for
+ * the reply there, once more.
  */
-static void *room_in_slot(struct far__call *call, size_t size)
+static void *room_in_slot(struct far__call *call, size_t size, int use)
 {
 	const struct far__ring *ring = call->ring;
 
-	if (size > sizeof(struct far__rest) - call->slot_used || !is_small(call) || far__is_mirrored(call->function))
+	if (use & FAR__OUT || size > sizeof(struct far__rest) - call->slot_used || !is_small(call) ||
+	    far__is_mirrored(call->function))
 		return NULL;
 	void *room = (char *)far__ring_rest(ring, ring->position) + call->slot_used;
 
@@ -290,9 +293,9 @@ static void *room_in_slot(struct far__call *call, size_t size)
 }
 
 /* Shared memory for @size bytes of a call: in the slot or the body, or a far-heap block. NULL and far_error(). */
-static void *room_for(struct far__call *call, size_t size, bool *on_heap)
+static void *room_for(struct far__call *call, size_t size, int use, bool *on_heap)
 {
-	void *in_slot = call->port ? room_in_slot(call, size) : NULL;
+	void *in_slot = call->port ? room_in_slot(call, size, use) : NULL;
 	int err = 0;
 
 	*on_heap = false;
@@ -360,7 +363,7 @@ static void copy_string(struct far__call *call, struct far__buffer *b, int argum
 		return;
 	}
 	b->size = (size_t)length + 1;
-	b->there = room_for(call, b->size, &on_heap);
+	b->there = room_for(call, b->size, b->use, &on_heap);
 	if (!b->there) {
 		call->failed = true;
 		return;
@@ -374,7 +377,7 @@ static void copy_buffer(struct far__call *call, struct far__buffer *b)
 {
 	bool on_heap = false;
 
-	b->there = room_for(call, b->size, &on_heap);
+	b->there = room_for(call, b->size, b->use, &on_heap);
 	if (!b->there) {
 		call->failed = true;
 		return;
@@ -830,6 +833,15 @@ static int unanswered(struct far__call *call, struct far_registers *registers, s
 	return far__no_result(call->site, call->result, registers);
 }
 
+/* The next call will need as much as this one, perhaps: have it here by then, while there is nothing else to do. */
+static void own_next_body(const struct far__call *call)
+{
+	const char *body = body_of(call);
+
+	for (uint32_t i = 0; i < call->inline_used; i += 64)
+		shm_own(body + i);
+}
+
 static int invoke(struct far__call *call, struct far_registers *registers, struct far__holds *holds,
 		  struct far__message *m)
 {
@@ -839,6 +851,8 @@ static int invoke(struct far__call *call, struct far_registers *registers, struc
 	int x87;
 
 	port->woken = far__lane_ask(&port->lane, ring, position, m);
+	if (call->inline_used)
+		own_next_body(call);
 	if (FAR_UNLIKELY(!far__port_await(port, ring, position, call->deadline, NULL, NULL))) {
 		x87 = unanswered(call, registers, holds, position);
 	} else {

@@ -241,6 +241,8 @@ static void serve_call(struct far__server *server, const struct far__lane *lane,
 		await_judgement(server->segment);
 	/* Taken before it runs: it may serve the calls behind it itself. */
 	uint32_t position = far__ring_take(ring);
+	if (ring == &lane->call)
+		shm_own(far__ring_body(ring, position));	/* if it is used it comes with the slot, not behind it */
 	uint32_t info = far__slot_info(far__ring_slot(ring, position));
 	bool small = far__info_is_small(info);
 	uint64_t words[FAR_MESSAGE_WORDS], deadline = 0, outer_deadline = 0;

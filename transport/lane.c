@@ -18,7 +18,8 @@ void far__lane_attach(struct far__lane *lane, unsigned slave, unsigned number)
 		.call = {
 			.slots = &segment->call[number].slot,
 			.rests = &segment->call[number].rest,
-			.bodies = (struct far__body *)(base + FAR_CALL_BODIES_AT) + number,
+			.bodies = (struct far__body *)(base + FAR_CALL_BODIES_AT) + FAR_CALL_BODIES * number,
+			.body_mask = FAR_CALL_BODIES - 1,
 			.position = shm_peek(&segment->taken[number][FAR_CALL]),
 			.taken = &segment->taken[number][FAR_CALL],
 			.interrupt = &head->interrupt[FAR_CALL],
@@ -36,6 +37,7 @@ static void attach_queue(struct far__lane *lane, unsigned slave, unsigned number
 		.rests = (struct far__rest *)(slots + mask + 1),
 		.bodies = (struct far__body *)(base + FAR_BODIES_AT),
 		.mask = mask,
+		.body_mask = mask,
 		.position = shm_peek(&lane->segment->taken[number][FAR_QUEUE]),
 		.taken = &lane->segment->taken[number][FAR_QUEUE],
 		.interrupt = &lane->head->interrupt[FAR_QUEUE],
@@ -74,7 +76,7 @@ int far__lane_make_queue(struct far__lane *lane, unsigned slave, unsigned number
 int far__lane_commit_bodies(const struct far__lane *lane, const struct far__ring *ring, unsigned slave, unsigned number)
 {
 	if (ring == &lane->call)
-		return far__space_commit(slave, FAR_CALL_BODIES_AT, FAR_LANES * sizeof(struct far__body));
+		return far__space_commit(slave, FAR_CALL_BODIES_AT, FAR_LANES * FAR_CALL_BODIES * sizeof(struct far__body));
 	return far__space_commit(slave, (1 + number) * FAR_LANE_STRIDE + FAR_BODIES_AT,
 				 (ring->mask + 1) * sizeof(struct far__body));
 }

@@ -17,7 +17,7 @@
  *
  *	segment, 32 MiB of addresses, few of them backed by pages
  *	+0        struct far__segment, with the call slots   4 KiB
- *	+4 KiB    the call slots' bodies
+ *	+4 KiB    the call slots' bodies, two each
  *	+64 KiB   128 KiB for what the slave leaves if it crashes (core/crash.h)
  *	+2 MiB    lane 0's queue: slots       32 bytes each, up to 4,096: most messages
  *	          then: rests                 32 bytes each, of those that are longer
@@ -84,6 +84,7 @@ _Static_assert(sizeof(struct far__slot) == 32 && sizeof(struct far__rest) == 32,
 _Static_assert(sizeof(struct far__body) == 448, "a body is seven");
 
 #define FAR_CALL_BODIES_AT	4096ul
+enum { FAR_CALL_BODIES = 2 };	/* for one slot: while the slave has one, the producer gets hold of the other's cache lines */
 #define FAR_LANE_STRIDE		(2ul << 20)
 #define FAR_SLOT_SIZE		(sizeof(struct far__slot) + sizeof(struct far__rest))
 #define FAR_BODIES_AT		(FAR_QUEUE_MAX * FAR_SLOT_SIZE)
@@ -150,7 +151,7 @@ struct far__ring {
 	struct far__slot *slots;
 	struct far__rest *rests;
 	struct far__body *bodies;
-	uint32_t mask;
+	uint32_t mask, body_mask;
 	uint32_t position;	/* the producer's next to fill, or the slave's next to take */
 	uint32_t *taken, *interrupt;	/* the ring's, in the segment */
 	uint32_t crowd_end;	/* the slots before this one are handed over: see far__ring_is_crowd() */
@@ -198,7 +199,7 @@ static inline struct far__rest *far__ring_rest(const struct far__ring *ring, uin
 
 static inline struct far__body *far__ring_body(const struct far__ring *ring, uint32_t position)
 {
-	return &ring->bodies[position & ring->mask];
+	return &ring->bodies[position & ring->body_mask];
 }
 
 static inline bool far__ring_is_asked(const struct far__ring *ring, uint32_t position)

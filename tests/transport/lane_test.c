@@ -304,7 +304,7 @@ Test(lane, lanes_do_not_overlap)
 	for (unsigned i = 0; i < FAR_LANES; i++) {
 		memset(p[i].call.slots, (int)(1 + i), sizeof(struct far__slot));
 		memset(p[i].call.rests, (int)(101 + i), sizeof(struct far__rest));
-		memset(p[i].call.bodies, (int)(21 + i), sizeof(struct far__body));
+		memset(p[i].call.bodies, (int)(21 + i), FAR_CALL_BODIES * sizeof(struct far__body));
 		memset(p[i].queue.slots, (int)(41 + i), FAR_QUEUE_MAX * sizeof(struct far__slot));
 		memset(p[i].queue.rests, (int)(81 + i), FAR_QUEUE_MAX * sizeof(struct far__rest));
 		memset(p[i].queue.bodies, (int)(61 + i), FAR_QUEUE_MAX * sizeof(struct far__body));
@@ -317,7 +317,8 @@ Test(lane, lanes_do_not_overlap)
 		cr_assert_eq(*(char *)(s[i].call.slots + 1), (char)(101 + i));
 		cr_assert_eq(*(char *)s[i].call.rests, (char)(101 + i));
 		cr_assert_eq(*(char *)(s[i].call.rests + 1), (char)(i + 1 < FAR_LANES ? 2 + i : 0));
-		cr_assert_eq(*(char *)s[i].call.bodies, (char)(21 + i));
+		for (unsigned k = 0; k < FAR_CALL_BODIES; k++)
+			cr_assert_eq(*(char *)far__ring_body(&s[i].call, k), (char)(21 + i));
 		for (size_t k = 0; k < FAR_QUEUE_MAX * sizeof(struct far__slot); k += 61)
 			cr_assert(slots[k] == (char)(41 + i) && rests[k] == (char)(81 + i));
 		for (size_t k = 0; k < FAR_QUEUE_MAX * sizeof(struct far__body); k += 443)
