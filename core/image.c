@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -179,25 +178,32 @@ const char *far__image_describe(const void *p)
 
 /* ------------------------------------------------------------- strings */
 
+/*
+ * Whether the page with these bytes can be read: the kernel tries before it looks at a
+ * senseless first argument (kernel/signal.c; Abseil's AddressIsReadable() does the same).
+ * That takes a tenth of the time of process_vm_readv().
+ */
+static bool is_readable(const char *p)
+{
+	const void *word = (const void *)((uintptr_t)p & -8ul);
+
+	return SYS(rt_sigprocmask, -1, word, NULL, 8) != -EFAULT;
+}
+
 long far__image_strlen(const char *p)
 {
-	char page[PAGE];
 	size_t length = 0;
 
 	for (;;) {
-		size_t n = PAGE - ((uintptr_t)(p + length) & (PAGE - 1));
-		struct iovec here = { page, n }, there = { (void *)(uintptr_t)(p + length), n };
-		long got = SYS(process_vm_readv, getpid(), &here, 1, &there, 1, 0);
+		size_t rest = PAGE - ((uintptr_t)(p + length) & (PAGE - 1));
 
-		if (got == -EPERM || got == -ENOSYS)
-			return (long)strlen(p);	/* a filter forbids the careful way */
-		if (got <= 0)
+		if (!is_readable(p + length))
 			return -1;
-		const char *nul = memchr(page, 0, (size_t)got);
+		size_t n = strnlen(p + length, rest);
 
-		if (nul)
-			return (long)length + (nul - page);
-		length += (size_t)got;
+		length += n;
+		if (n < rest)
+			return (long)length;
 	}
 }
 
