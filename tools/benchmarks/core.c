@@ -25,6 +25,7 @@ static struct {
 	struct peer *process_peer, *thread_peer;/* on the slaves' core */
 	struct peer *forker;			/* anywhere, as slaves are started */
 	struct far_slave *process, *thread;	/* on the slaves' core */
+	void *shared;				/* memory of the far heap */
 	struct report report;
 } bench;
 
@@ -258,6 +259,79 @@ static void part_awake(void)
 	measure_calls(names, spinning(round_trips, NULL, 0), "cache line", spinning(floor_cache_line, NULL, 0), 1.5);
 }
 
+static double add_doubles(double a, double b)
+{
+	return a + b;
+}
+
+static long first_and_last(const char *p, size_t n)
+{
+	return p[0] + p[n - 1];
+}
+
+static int fill(char *p, size_t n)
+{
+	memset(p, 1, n);
+	return 0;
+}
+
+struct pair { long a, b; };
+
+static struct pair swap(struct pair p)
+{
+	return (struct pair){ p.b, p.a };
+}
+
+static char buffer[64] = "a string of the caller's";
+
+/* A contender that makes such calls. */
+#define CALLS(name, call) \
+	static uint64_t name(struct contender *c, unsigned n) \
+	{ \
+		struct far_slave *slave = c->arg; \
+		wake(slave); \
+		uint64_t start = now_ns(); \
+		for (unsigned i = 0; i < n; i++) \
+			(void)(call); \
+		return now_ns() - start; \
+	}
+CALLS(calls_of_doubles, far_invoke(slave, add_doubles, 1.5, 2.5))
+CALLS(calls_that_convert, far_invoke(slave, add_doubles, 1, (int)i))
+CALLS(calls_with_pointers, far_invoke(slave, take, bench.shared))
+CALLS(calls_with_32_bytes, far_invoke(slave, first_and_last, far_in(buffer, 32), 32))
+CALLS(calls_with_64_bytes, far_invoke(slave, first_and_last, far_in(buffer, 64), 64))
+CALLS(calls_for_64_bytes, far_invoke(slave, fill, far_out(buffer, 64), 64))
+CALLS(calls_with_strings, far_invoke(slave, strlen, far_str(buffer)))
+CALLS(calls_with_structs, far_invoke(slave, swap, ((struct pair){ 1, 2 })))
+CALLS(calls_within_time, far_invoke_within(1000, slave, add, 1, 2))
+
+/* Calls of other kinds, beside one with two ints. */
+static void part_kinds(void)
+{
+	static const struct {
+		const char *name;
+		uint64_t (*run)(struct contender *, unsigned);
+	} kinds[] = {
+		{ "doubles", calls_of_doubles }, { "ints to doubles", calls_that_convert }, { "pointer", calls_with_pointers },
+		{ "far_in() of 32 bytes", calls_with_32_bytes }, { "far_in() of 64 bytes", calls_with_64_bytes },
+		{ "far_out() of 64 bytes", calls_for_64_bytes }, { "far_str()", calls_with_strings },
+		{ "structs", calls_with_structs }, { "far_invoke_within()", calls_within_time },
+	};
+	enum { COUNT = sizeof kinds / sizeof *kinds };
+	struct contender calls[COUNT], floor = spinning(round_trips, bench.process, tid_of(bench.process));
+	struct figure figures[COUNT] = { 0 };
+	const char *names[COUNT];
+
+	bench.shared = far_alloc(1);
+	for (int i = 0; i < COUNT; i++) {
+		calls[i] = spinning(kinds[i].run, bench.process, floor.peer);
+		figures[i] = (struct figure){ .what = &calls[i], .floor = &floor };
+		names[i] = kinds[i].name;
+	}
+	measure(figures, names, COUNT, "far_invoke", 100);
+	far_free(bench.shared);
+}
+
 static void part_sleeping(void)
 {
 	static const char *const names[] = { "call, process slave asleep", "call, thread slave asleep" };
@@ -439,8 +513,8 @@ static const struct part {
 	const char *name;
 	void (*run)(void);
 } parts[] = {
-	{ "awake", part_awake }, { "sleeping", part_sleeping }, { "stream", part_stream }, { "heap", part_heap },
-	{ "start", part_start }, { "start-bare", part_start_bare }, { "idle", part_idle }, { "deaths", part_deaths },
+	{ "awake", part_awake }, { "kinds", part_kinds }, { "sleeping", part_sleeping }, { "stream", part_stream },
+	{ "heap", part_heap }, { "start", part_start }, { "start-bare", part_start_bare }, { "idle", part_idle }, { "deaths", part_deaths },
 };
 
 /* ------------------------------------------------------------------------ main */
