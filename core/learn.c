@@ -21,9 +21,12 @@
  */
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #include "internal.h"
 #include "message.h"
+#include "sys.h"
 
 enum {
 	LOOKS = 2,		/* at registers */
@@ -100,11 +103,21 @@ static bool may_be(const uint64_t top[2], long double number)
 	return number <= -0x1p63L || number >= 0x1p64L || top[0] == (number < 0 ? (uint64_t)(int64_t)number : (uint64_t)number);
 }
 
+/* If it is the caller's frame it may never have been written, and valgrind would report a look at it: the kernel copies it. */
+static void read_top(uint64_t top[2], const uint64_t *stack)
+{
+	enum { SIZE = 2 * sizeof *top };
+	struct iovec here = { top, SIZE }, there = { (void *)(uintptr_t)stack, SIZE };
+
+	if (SYS(process_vm_readv, getpid(), &here, 1, &there, 1, 0) != SIZE)
+		far__copy_stack(top, stack, 2);
+}
+
 static bool stack_is_used(const struct far__site *site, const uint64_t *stack)
 {
 	uint64_t top[2];
 
-	far__copy_stack(top, stack, 2);
+	read_top(top, stack);
 	for (unsigned i = 0; i < site->arguments; i++)
 		if (may_be(top, now.number[i]))
 			return true;
