@@ -943,6 +943,13 @@ enum { FAR__T_POINTER = 5, FAR__T_REAL = 8, FAR__T_COMPLEX = 9, FAR__T_STRUCT = 
 #define FAR__NEGATIVE(i) -(long double)__builtin_choose_expr(FAR__CLASS(far__a##i) == FAR__T_POINTER, __builtin_nan(""), \
 	__builtin_choose_expr(FAR__IS_AGGREGATE(FAR__CLASS(far__a##i)) || FAR__CLASS(far__a##i) == FAR__T_COMPLEX || \
 		FAR__IS_VECTOR(FAR__CLASS(far__a##i)), 0u, far__a##i)),
+/* Of an inline function each file may have its own lessons: clang need not say so. */
+#ifdef __clang__
+#define FAR__LESSON(name) _Pragma("clang diagnostic push") _Pragma("clang diagnostic ignored \"-Wstatic-local-in-inline\"") \
+	static struct far__lesson name; _Pragma("clang diagnostic pop")
+#else
+#define FAR__LESSON(name) static struct far__lesson name;
+#endif
 #define FAR__SITE(unsure, bounds, lesson) \
 	((unsure) && __atomic_load_n(&(lesson)->known, __ATOMIC_ACQUIRE) ? &(lesson)->site : (bounds))
 
@@ -1046,7 +1053,7 @@ static inline void *far__opaque(void *p)
 		.unsure = far__us, \
 		.result_size = FAR__IS_VOID(far__r) ? 0 : sizeof(FAR__NOT_VOID(far__r)), \
 	}; \
-	static struct far__lesson far__lesson; \
+	FAR__LESSON(far__lesson) \
 	far__c.site = FAR__SITE(far__us, &far__site, &far__lesson); \
 	far__c.result = far__site.result; \
 	FAR__ASK_RESULT(far__r); \

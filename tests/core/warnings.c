@@ -249,3 +249,9 @@ int called_back(struct far_slave *slave, far_library *library, void *arg)
 	n += far_invoke_within(5, slave, call_twice, n ? far_callback(add) : far_callback(pointer), NULL, NULL);
 	return n + far_call(slave, int, "int call(int (*)(int, int))", far_callback(&add));
 }
+
+/* Of an inline function that is not static. */
+inline double root(struct far_slave *slave, int n)
+{
+	return far_invoke(slave, sqrt, n);
+}
