@@ -483,8 +483,8 @@ static inline bool far__conclude_quickly(uint8_t result, const struct far__messa
 		return false;
 	if (result == FAR__REGISTERS)
 		far__unpack_result(registers, reply->word, 0);
-	registers->gp[0] = reply->word[0];
-	registers->gp[1] = reply->word[1];
+	else
+		far__copy_words(registers->gp, reply->word, 2);
 	far__succeed();
 	return true;
 }

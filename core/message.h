@@ -61,10 +61,15 @@ static inline struct far__shape far__shape_of(uint32_t info)
  * loaded whole is written whole: a load of two stores' bytes has to wait until both are in
  * the cache, and they are behind those to shared lines that other processors have.
  */
+static inline uint64_t far__word(const uint64_t *p)
+{
+	return __atomic_load_n(p, __ATOMIC_RELAXED);	/* or the compiler would take two at once */
+}
+
 static inline void far__copy_words(uint64_t *to, const uint64_t *from, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);	/* not two at once */
+		to[i] = far__word(&from[i]);
 }
 
 static inline void far__set_vector(struct far_vector *v, uint64_t low, uint64_t high)
@@ -92,9 +97,9 @@ static inline const uint64_t *far__unpack(const uint64_t *from, const struct far
 	far__copy_words(r->gp, from, s->ints);
 	from += s->ints;
 	for (unsigned i = 0; i < s->vectors; i++) {
-		uint64_t low = *from++;
+		uint64_t low = far__word(from++);
 
-		far__set_vector(&r->vector[i], low, s->wide ? *from++ : 0);
+		far__set_vector(&r->vector[i], low, s->wide ? far__word(from++) : 0);
 	}
 	r->rax = s->al;
 	r->x87 = s->x87;
@@ -134,10 +139,9 @@ static inline void far__unpack_result(struct far_registers *r, const uint64_t *w
 {
 	struct far_vector *v = &r->vector[x87 ? FAR_X87_AT : 0];
 
-	r->gp[0] = word[0];
-	r->gp[1] = word[1];
-	far__set_vector(&v[0], word[2], word[3]);
-	far__set_vector(&v[1], word[4], word[5]);
+	far__copy_words(r->gp, word, 2);
+	far__set_vector(&v[0], far__word(&word[2]), far__word(&word[3]));
+	far__set_vector(&v[1], far__word(&word[4]), far__word(&word[5]));
 }
 
 #endif
