@@ -99,7 +99,7 @@ static const struct section sections[] = {
 		{ "64 KiB", "pass 65536", .target_ms = 5, .chunks = 3 },
 		{ "1 MiB", "pass 1048576", .target_ms = 10, .chunks = 3 },
 		{ "16 MiB", "pass 16777216", .target_ms = 20 },
-		{ "1 GiB", "pass 1073741824", .number = 5, .rounds = 2 },
+		{ "1 GiB", "pass 1073741824", .number = 5, .rounds = 3 },
 	} },
 	{ "start", START, "posix_spawn", .title = "Starting a worker, up to its first answer", .rounds = 10, .measure = {
 		{ "small caller", .command = "start 3" },
