@@ -13,7 +13,7 @@
  *	           in order. Twice, with different numbers: no argument is both of them.
  *	Stack      Numbers of at most 64 bits go there as long double, alone or _Complex, as
  *	           _Complex __float128, or as integers of more than 128 bits (_Complex __int128,
- *	           _BitInt); or when the registers are used up, for which few are too few.
+ *	           _BitInt); or when no register is left, which cannot be while few are used.
  *	           The first of them would lie on top: if what does is none of the numbers,
  *	           converted so, there is none.
  *
