@@ -61,7 +61,8 @@ static inline bool is_small(const struct far__call *call)
 /* A message that its slot can hold, with the reply: registers alone, in and out. */
 static inline bool is_short(const struct far__call *call)
 {
-	return is_small(call) || (!call->site->stack && call->result <= FAR__REGISTERS && argument_words(call) <= FAR_SLOT_ARGUMENTS);
+	return is_small(call) || (!call->site->stack && call->result <= FAR__REGISTERS && !call->timed &&
+				  argument_words(call) <= FAR_SLOT_ARGUMENTS);
 }
 
 /* The caller waits for the result at once. */
@@ -658,8 +659,7 @@ int far__conclude(const struct far__site *site, uint8_t result, uintptr_t handle
 	if (result == FAR__MEMORY) {
 		memcpy((void *)registers->gp[0], holds->result, site->result_size);
 	} else if (result <= FAR__INTEGERS) {
-		registers->gp[0] = reply->word[0];
-		registers->gp[1] = reply->word[1];
+		far__copy_words(registers->gp, reply->word, 2);
 	} else {
 		far__unpack_result(registers, reply->word, info >> 8 & 3);
 	}
@@ -767,9 +767,9 @@ static bool pack_arguments(struct far__call *call, const struct far_registers *r
 	return true;
 }
 
-/* The message of a call that is short. Apart: most are small, and inlined it would slow them down. */
-static __attribute__((noinline)) void pack_short(const struct far__call *call, const struct far_registers *registers,
-						 struct far__message *m)
+/* The message of a short call that is not small. Apart: most are, and inlined it would slow them down. */
+static __attribute__((noinline)) void pack_registers(const struct far__call *call, const struct far_registers *registers,
+						     struct far__message *m)
 {
 	struct far__shape shape = shape_of(call, registers);
 	uint64_t *to = far__pack(&m->word[1], &shape, registers);
@@ -781,7 +781,7 @@ static __attribute__((noinline)) void pack_short(const struct far__call *call, c
 	m->few = false;
 }
 
-/* And of one that is small. */
+/* And of one that is. */
 static void pack_small(const struct far__call *call, const struct far_registers *registers, struct far__message *m)
 {
 	const struct far__site *site = call->site;
@@ -793,12 +793,20 @@ static void pack_small(const struct far__call *call, const struct far_registers 
 	m->few = true;
 }
 
+static inline void pack_short(const struct far__call *call, const struct far_registers *registers, struct far__message *m)
+{
+	if (is_small(call))
+		pack_small(call, registers, m);
+	else
+		pack_registers(call, registers, m);
+}
+
 /* The message of the call. */
 static bool pack(struct far__call *call, const struct far_registers *registers, const uint64_t *stack,
 		 struct far__holds *holds, struct far__message *m)
 {
-	if (is_small(call)) {
-		pack_small(call, registers, m);
+	if (is_short(call)) {
+		pack_short(call, registers, m);
 		return true;
 	}
 	m->word[0] = (uintptr_t)call->function;
@@ -1024,10 +1032,7 @@ static bool make_quickly(struct far__call *call, struct far_registers *registers
 	}
 	call->port = port;
 	call->deadline = FAR_FOREVER;
-	if (is_small(call))
-		pack_small(call, registers, &m);
-	else
-		pack_short(call, registers, &m);
+	pack_short(call, registers, &m);
 	if (call->ring == &port->lane.call)
 		invoke(call, registers, &nothing, &m);
 	else if (FAR_LIKELY(enqueue(call, port, &nothing, &m)))

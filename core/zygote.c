@@ -1141,7 +1141,7 @@ unsigned far__zygote_take(int *err)
 
 		/* Look again: whoever heard of the zygote's death meanwhile may have looked for our slaves before. */
 		if (number && far__zygote_alive())
-			return number;	/* its owner sees to: see_to_stock() in port.c */
+			return number;	/* the stock is its owner's to have filled up: see_to_stock() in port.c */
 		if (!far__zygote_alive()) {
 			*err = -EOWNERDEAD;
 			return 0;

@@ -142,7 +142,7 @@ static inline unsigned children_of(pid_t parent, pid_t *one)
 	return n;
 }
 
-/* In KiB. */
+/* What is in use of the far heap, in KiB. */
 static inline void read_heap_use(size_t *large, size_t *small)
 {
 	if (!heap_use(large, small))
