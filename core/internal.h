@@ -654,7 +654,7 @@ static inline bool far__port_await(struct far__port *port, const struct far__rin
 
 	if (far__ring_is_answered(ring, position))
 		return true;
-	if (ring == &port->lane.queue)
+	if (ring == &port->lane.queue && !far__ring_is_alone(ring, position))
 		far__lane_hurry(&port->lane);
 	for (int i = 0; i < GLANCES && !far__port_serves(port); i++) {
 		shm_blink();

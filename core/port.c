@@ -478,6 +478,8 @@ bool far__port_await_slowly(struct far__port *port, const struct far__ring *ring
 	struct far__server *server = far__thread.server;
 	struct far__awaited awaited = { NULL, port, ring, position, also, arg };
 
+	if (ring == &port->lane.queue)
+		far__lane_hurry(&port->lane);
 	if (server && server->number == port->slave->number) {
 		await_myself(&awaited, deadline);
 	} else if (far__port_serves(port)) {

@@ -269,6 +269,15 @@ static inline void far__lane_expect(struct far__lane *lane, uint32_t position)
 		far__lane_await_crowd(lane, position);
 }
 
+/*
+ * The producer's: whether no other call is on its way. With one that is alone the slave
+ * waits for no more, usually, and need not be hurried by way of another cache line.
+ */
+static inline bool far__ring_is_alone(const struct far__ring *ring, uint32_t position)
+{
+	return position == ring->position - 1 && far__ring_is_answered(ring, position - 1);
+}
+
 /* The producer's: the slave shall not wait for more calls in the queue than there are. */
 static inline void far__lane_hurry(const struct far__lane *lane)
 {
