@@ -177,7 +177,10 @@ void far__call_by_name(struct far__call *call, const char *function, const struc
 {
 	const struct far__asker asker = { call->site->function, call->site };
 	struct far__library *library = far__library_enter((uintptr_t)call->slave, &asker);
-	struct making m = { .call = call, .asker = &asker };
+	struct making m;	/* of 8 KiB: what is in it is set when it is needed */
+
+	m.call = call;
+	m.asker = &asker;
 
 	if (result)
 		memset((void *)(uintptr_t)result->at, 0, result->size);
