@@ -3,7 +3,8 @@
  *
  * A call is made in three steps, all in the calling thread:
  *   begin      find the slave, this thread's port to it, and a free slot; done by
- *              the first pointer argument that is looked at, or by the last step
+ *              the first pointer argument that must be more than looked at, or by
+ *              the last step
  *   look       each pointer argument is passed, replaced by a copy in shared
  *              memory, or refused; a refusal is remembered
  *   dispatch   far__capture() has the registers: write the message, publish it,
@@ -404,26 +405,37 @@ static struct far__buffer *buffer_of(struct far__call *call, const char *p, int 
 	return NULL;
 }
 
+/* Whether a pointer means the same in the call's slave, if that can be told before the call is begun. */
+static inline bool reaches_at_once(const struct far__call *call, const void *p)
+{
+	const struct far__thread *thread = &far__thread;
+
+	return far__space_in_heap(p) || (thread->last_port && thread->last_handle == (uintptr_t)call->slave &&
+					 far__image_reach(thread->last_port->slave, p) == FAR_REACHES);
+}
+
 void far__look_at(struct far__call *call, void *value, int argument, int use, size_t constant)
 {
 	char *p;
 
 	memcpy(&p, value, sizeof p);
+	struct far__buffer *b = call->nbuffers ? buffer_of(call, p, argument) : NULL;
+	bool is_proxy = far__is_proxy(p) && call->op != FAR__OP_THREAD;
+
+	/* Such a call is begun when it is made, in one go. */
+	if (!is_proxy && (b ? b->use == FAR__REMOTE : reaches_at_once(call, p)))
+		return;
 	if (!call->begun && !begin(call))
 		call->failed = true;
-	if (call->failed || use & FAR__REMOTE)
+	if (call->failed)
 		return;
-	if (FAR_UNLIKELY(far__is_proxy(p)) && call->op != FAR__OP_THREAD) {
+	if (FAR_UNLIKELY(is_proxy)) {
 		p = far__proxies.find(call, p, argument);
 		call->failed = !p;
 		memcpy(value, &p, sizeof p);
 		return;
 	}
-	if (call->in_place)
-		return;
-	struct far__buffer *b = call->nbuffers ? buffer_of(call, p, argument) : NULL;
-
-	if (b && b->use & FAR__REMOTE)
+	if (call->in_place || (b && b->use & FAR__REMOTE))
 		return;
 	if (b && p && !(b->use & FAR_CALLS_BACK)) {
 		if (b->use & FAR__STRING)
@@ -978,6 +990,17 @@ static void begin_callbacks(const struct far__call *call)
 	}
 }
 
+/* Whether nothing is to be done with any of its buffers when the call has ended. */
+static bool buffers_are_done(const struct far__call *call)
+{
+	enum { TO_DO = FAR__OUT | FAR_COPY_ON_HEAP | FAR_COPY_PRIVATE | FAR_CALLS_BACK };
+	uint8_t use = 0;
+
+	for (unsigned i = 0; i < call->nbuffers; i++)
+		use |= call->buffers[i].use;
+	return !(use & TO_DO);
+}
+
 static int make(struct far__call *call, struct far_registers *registers, const uint64_t *stack)
 {
 	if (FAR_UNLIKELY(call->site->unsure))
@@ -998,8 +1021,11 @@ static int make(struct far__call *call, struct far_registers *registers, const u
 
 	if (!pack(call, registers, stack, &holds, &m))
 		return unsent(call, &holds, registers);
-	if (call->nbuffers)
+	if (call->nbuffers) {
 		begin_callbacks(call);
+		if (buffers_are_done(call))
+			holds.nbuffers = 0;
+	}
 	if (call->ring == &port->lane.call)
 		return invoke(call, registers, &holds, &m);
 	return schedule(call, registers, &holds, &m);
