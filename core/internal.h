@@ -88,6 +88,8 @@ struct far__family {
 	uint32_t refusal;		/* ... and why the last could not, an errno */
 	uint32_t last;			/* the number last taken */
 	uint32_t made, ended, killed;	/* slave processes, since the start */
+	uint32_t first_answers;		/* of slaves; counted when the stock is low, and the zygote is woken ... */
+	uint32_t hears_answers;		/* ... if it can be, by a futex; else their owners ring */
 	uint64_t watch;			/* when the zygote shall look at deadlines again, or 0 */
 	uint64_t trim;			/* and when at the far heap, or 0 */
 	uint32_t kill[FAR_SLAVES_MAX / 32];	/* slaves that the zygote is asked to kill, a bit each */
@@ -278,7 +280,7 @@ struct far__slave {
 	bool fail_when_full;
 	int close_ms, deadline_ms, grace_ms;
 	bool kill_on_cancel;
-	_Atomic bool is_new;		/* from the stock, which has not been filled up since */
+	_Atomic bool is_new;		/* from the stock, which its owner has not had filled up since */
 	uint64_t order[FAR_ORDERS];	/* what its process is told */
 	char name[16];
 	pthread_mutex_t lock;		/* for taking ports */
@@ -300,6 +302,7 @@ struct far__server {
 	struct far__segment *segment;
 	bool process;			/* it is the main thread of a slave process */
 	bool has_orders;		/* it has taken them */
+	bool is_new;			/* a slave process that has served no call: it is to have the stock filled up */
 	bool ended;
 	bool patient;			/* with one of the lanes: see far__lane_has_queued() */
 	int visits;			/* how many of its slave's visitors it is itself */
@@ -816,12 +819,20 @@ bool far__zygote_is_parent(void);
 unsigned far__zygote_take(int *err);
 
 /*
- * By the owner of a slave that has answered for the first time, or has been scheduled a call:
- * have the stock filled up.
- * Not when it was taken: the zygote would have the core that its first call is to run on.
- * Who finds the stock empty before that rings itself.
+ * Have the stock filled up, by the owner of a slave that was taken from it: when a call is
+ * scheduled, which may take long, or the first is answered and the zygote does not hear of
+ * that. Not when it was taken: the zygote would have the core that its first call is to run
+ * on. Who finds the stock empty before that rings itself.
  */
 void far__zygote_refill(void);
+
+/* In a slave process: it has answered its first call. */
+void far__zygote_first_answer(void);
+
+static inline bool far__zygote_hears_answers(void)
+{
+	return shm_load(&far__family()->hears_answers);
+}
 
 /* Have a slave process killed, if it still lives. */
 void far__zygote_kill(unsigned number);

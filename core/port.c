@@ -487,7 +487,8 @@ bool far__port_await_slowly(struct far__port *port, const struct far__ring *ring
 	} else if (deadline) {
 		await_once(&awaited, deadline);
 	}
-	see_to_stock(port->slave);
+	if (!far__zygote_hears_answers())
+		see_to_stock(port->slave);
 	/* Of a slave that died, look once more: an answer before its death counts. */
 	return far__ring_is_answered(ring, position);
 }

@@ -32,9 +32,11 @@ void far__server_begin(struct far__server *server, unsigned number, uintptr_t ha
 		.handle = handle,
 		.segment = far__space_segment(number),
 		.process = process,
+		.is_new = process,
 		.thread = pthread_self(),
 		.errnum = &errno,
 	};
+	errno = 0;	/* now, not with the first call, for which it would be a fault */
 }
 
 int far_interrupted(void)
@@ -481,8 +483,13 @@ void far__server_loop(struct far__server *server)
 	for (;;) {
 		/* Read stop first: what was queued before it was set is seen now. */
 		bool stop = shm_load(&server->segment->stop);
+		unsigned served = far__server_wait(server, stop ? 0 : FAR_FOREVER);
 
-		if (!far__server_wait(server, stop ? 0 : FAR_FOREVER) && stop)
+		if (!served && stop)
 			return;
+		if (FAR_UNLIKELY(served && server->is_new)) {
+			server->is_new = false;
+			far__zygote_first_answer();
+		}
 	}
 }

@@ -9,7 +9,7 @@
  *	              is gone, or has executed another program; a child that it forks
  *	              closes its copy of that end
  *	a pidfd       of the master, for it may have made a child by clone(), unheard
- *	an io_uring   a slave begins to end (will.h)
+ *	an io_uring   a slave begins to end (will.h), or has answered its first call
  *	a signalfd    SIGCHLD: a slave has ended; SIGIO: it has ended, or has executed
  *	              another program
  *
@@ -46,11 +46,13 @@
 #include "heap.h"
 #include "internal.h"
 #include "sys.h"
+#include "uring.h"
 #include "will.h"
 
 #define STACK_SIZE	(8ul << 20)
 #define GUARD_SIZE	(64ul << 10)
 
+enum { FIRST_ANSWER = FAR_SLAVES_MAX };	/* what the ears hear of, beside the wills of slaves by number */
 enum { PAUSE = 1000000 };	/* ns: what the zygote does unasked waits so long for quiet */
 
 static bool started;		/* in the master: it was */
@@ -144,7 +146,10 @@ static char *make_stack(size_t *size)
 	if (p < 0 && p > -4096)
 		return NULL;
 	SYS(mprotect, p + below, GUARD_SIZE, PROT_NONE);
-	return (char *)p + below + GUARD_SIZE;
+	char *stack = (char *)p + below + GUARD_SIZE;
+
+	stack[*size - 4097] = 0;	/* the first call will need it: a fault now, not then */
+	return stack;
 }
 
 /*
@@ -831,10 +836,29 @@ static void reap(void)
 	}
 }
 
-/* Some die: tell those who wait for them at once. What is left of them is seen to when they are dead. */
-static void read_wills(void)
+/* Hear when a slave has answered its first call: once, or at once if one has since this was looked at. */
+static void listen_for_answers(void)
 {
+	uint32_t *answers = &far__family()->first_answers;
+
+	if (z.wills >= 0)
+		far__uring_listen(answers, shm_load(answers), FIRST_ANSWER);
+}
+
+/*
+ * Some die: tell those who wait for them at once. What is left of them is seen to when they
+ * are dead. Returns whether a slave has answered its first call.
+ */
+static bool read_wills(void)
+{
+	bool answered = false;
+
 	for (unsigned number; (number = far__will_next());) {
+		if (number == FIRST_ANSWER) {
+			answered = true;
+			listen_for_answers();
+			continue;
+		}
 		uint32_t owner = shm_load(&far__member(number)->owner);
 		pid_t pid = z.slave[number].pid;
 		int status = pid && owner != FAR_NOBODY && owner != FAR_DOOMED && !z.slave[number].restart ? far__will_read(pid) : 0;
@@ -842,6 +866,7 @@ static void read_wills(void)
 		if (status)
 			far__member_dying(number, (uint32_t)(status | killed_for_memory(number, status)));
 	}
+	return answered;
 }
 
 static _Noreturn void end_family(void)
@@ -890,8 +915,8 @@ static _Noreturn void zygote_loop(void)
 			restart_wanted();
 			low = stock_is_low();
 		}
-		if (p[4].revents)
-			read_wills();
+		if (p[4].revents && read_wills())
+			low = stock_is_low();
 		if (p[3].revents) {
 			take_signals();
 			reap();
@@ -957,6 +982,8 @@ static _Noreturn void zygote(pid_t master, const sigset_t *mask)
 		report(z.signals);
 	leave_a_will();
 	z.wills = far__will_begin();
+	listen_for_answers();
+	shm_store(&far__family()->hears_answers, z.wills >= 0);
 	far__now_the_zygote();
 	far__crash_handle();
 	report(0);
@@ -1162,6 +1189,17 @@ void far__zygote_refill(void)
 {
 	if (stock_is_low())
 		ring();
+}
+
+/* By a futex alone: the bell it may have closed, and to write to be denied it. */
+void far__zygote_first_answer(void)
+{
+	struct far__family *family = far__family();
+
+	if (!stock_is_low())
+		return;
+	shm_add(&family->first_answers, 1);
+	SYS(futex, &family->first_answers, FUTEX_WAKE, 1);
 }
 
 void far__zygote_kill(unsigned number)
