@@ -767,13 +767,18 @@ FAR_API int far__x87_left(void);
 /* A type that sizeof and the like accept in place of void. */
 #define FAR__NOT_VOID(r) __typeof__(*(__typeof__(__builtin_choose_expr(FAR__IS_VOID(r), (char *)0, (r *)0)))0)
 
-/* The callee must be opaque: gcc drops the static chain of a function it knows. */
+/*
+ * The address of a function of the library's, by its entry in the global offset table. In a
+ * program that is not position-independent, &f is the program's own entry for it, behind
+ * which the linker loses the static chain when it looks f up at the first call. Opaque
+ * besides: gcc drops the static chain of a function it knows.
+ */
+#define FAR__ADDRESS(f) __extension__({ void *far__p; \
+	__asm__("{movq\t" #f "@GOTPCREL(%%rip), %0|mov\t%0, QWORD PTR " #f "@GOTPCREL[rip]}" : "=r"(far__p)); far__p; })
+
 static inline void *far__entry(void)
 {
-	void *p = (void *)far__capture;
-
-	__asm__("" : "+r"(p));
-	return p;
+	return FAR__ADDRESS(far__capture);
 }
 
 /* The compiler does not know that the callee reads through the chain: say so. */
@@ -974,14 +979,8 @@ enum { FAR__INTS = 6, FAR__VECTORS = 8 };	/* argument registers */
 
 #define FAR__PROBE(r, probe) __extension__({ int far__m = 0; \
 	(void)__builtin_call_with_static_chain( \
-		((FAR__NOT_VOID(r) (*)(long, long))far__opaque((void *)(probe)))(0x51, 0x52), FAR__ESCAPE(&far__m)); \
+		((FAR__NOT_VOID(r) (*)(long, long))FAR__ADDRESS(probe))(0x51, 0x52), FAR__ESCAPE(&far__m)); \
 	__asm__ volatile("" : : : "memory"); far__m; })
-
-static inline void *far__opaque(void *p)
-{
-	__asm__("" : "+r"(p));
-	return p;
-}
 
 #define FAR__ASK_RESULT(r) do { \
 	if (far__site.result == FAR__ASK) { \

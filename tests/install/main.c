@@ -1,4 +1,4 @@
-/* A user's first program: one slave of each kind, one function in both. */
+/* A user's first program: one slave of each kind, the same calls to both. */
 #include <farcall.h>
 
 #include <stdio.h>
@@ -13,6 +13,16 @@ static double scale(double value, int by)
 	return value * by;
 }
 
+struct pair {
+	int number;
+	float half;
+};
+
+static struct pair pair_of(int number)
+{
+	return (struct pair){ number, (float)number / 2 };
+}
+
 /* The master's calls count in a slave thread, whose memory is the master's, and nowhere else. */
 static int try_slave(const char *kind, struct far_slave *slave, int calls_here)
 {
@@ -23,6 +33,7 @@ static int try_slave(const char *kind, struct far_slave *slave, int calls_here)
 
 	calls = 0;
 	double result = far_invoke(slave, scale, 10.5, 4);
+	struct pair pair = far_invoke(slave, pair_of, 3);
 	int failed = 0;
 
 	if (far_error()) {
@@ -30,6 +41,9 @@ static int try_slave(const char *kind, struct far_slave *slave, int calls_here)
 		failed = 1;
 	} else if (result != 42.0) {
 		fprintf(stderr, "%s: scale() gave %g, not 42\n", kind, result);
+		failed = 1;
+	} else if (pair.number != 3 || pair.half != 1.5f) {
+		fprintf(stderr, "%s: pair_of() gave %d and %g, not 3 and 1.5\n", kind, pair.number, (double)pair.half);
 		failed = 1;
 	} else if (calls != calls_here) {
 		fprintf(stderr, "%s: scale() ran %d times here, not %d\n", kind, calls, calls_here);
