@@ -178,6 +178,40 @@ static bool is_myself(uintptr_t handle)
 	return far__thread.server && far__thread.server->handle == handle;
 }
 
+/* Whether a pointer means the same in the call's slave: if it does so in one life, in that alone. */
+static enum far__reach reach_of(struct far__call *call, const struct far__slave *slave, const void *p)
+{
+	uint32_t incarnation = shm_load(&far__member(slave->number)->incarnation);	/* first: see respawn() in zygote.c */
+	enum far__reach reach = far__image_reach(slave, p);
+
+	if (reach == FAR_REACHES && slave->kind == FAR_PROCESS && far__space_window(p) >= 0 && !far__set_life(call, incarnation))
+		return FAR_STALE;
+	return reach;
+}
+
+/* Whether the call's function is where it was found for it: what lies in a slave's memory may have gone. */
+static inline bool is_at_hand(const struct far__call *call)
+{
+	const char *f = call->function;
+
+	return (f >= far__common_code.start && f < far__common_code.end) ||
+	       (far__image_is_common(f) && (call->life || far__space_window(f) < 0));
+}
+
+/* The same, in a slave process; else find it. False and far_error(). */
+static bool find_function(struct far__call *call, const struct far__slave *slave)
+{
+	if (!far__image_is_common(call->function)) {
+		call->function = far__image_function(call);
+		return call->function;
+	}
+	if (call->life || reach_of(call, slave, call->function) == FAR_REACHES)
+		return true;
+	far__fail(FAR_ESTALE, EFAULT, call->site->function, call->site,
+		  "the function at %p is in the memory of another slave process, or of one that has ended", call->function);
+	return false;
+}
+
 /* This thread's port to the slave, entered. NULL and far_error(). */
 static struct far__port *open_port(struct far__call *call)
 {
@@ -199,10 +233,9 @@ static struct far__port *open_port(struct far__call *call)
 		far__fail(FAR_ECLOSED, EBADF, call->site->function, call->site, "the slave is closed");
 		return NULL;
 	}
-	if (FAR_UNLIKELY(!far__image_is_common(call->function)) && port->slave->kind == FAR_PROCESS) {
+	if (FAR_UNLIKELY(!is_at_hand(call)) && port->slave->kind == FAR_PROCESS) {
 		far__port_leave(port);
-		call->function = far__image_function(call);
-		return call->function ? open_port(call) : NULL;
+		return find_function(call, port->slave) ? open_port(call) : NULL;
 	}
 	return port;
 }
@@ -405,13 +438,26 @@ static struct far__buffer *buffer_of(struct far__call *call, const char *p, int 
 	return NULL;
 }
 
-/* Whether a pointer means the same in the call's slave, if that can be told before the call is begun. */
-static inline bool reaches_at_once(const struct far__call *call, const void *p)
+/* The call's slave, if it is begun or this thread's last call was to it; or NULL. */
+static const struct far__slave *known_slave(const struct far__call *call)
 {
 	const struct far__thread *thread = &far__thread;
 
-	return far__space_in_heap(p) || (thread->last_port && thread->last_handle == (uintptr_t)call->slave &&
-					 far__image_reach(thread->last_port->slave, p) == FAR_REACHES);
+	if (call->port)
+		return slave_of(call);
+	return thread->last_port && thread->last_handle == (uintptr_t)call->slave ? thread->last_port->slave : NULL;
+}
+
+/* Whether a pointer is passed as it is, if that can be told before the call is begun. */
+static bool passes_at_once(struct far__call *call, const struct far__buffer *b, const void *p)
+{
+	if (b && b->use != FAR__REMOTE)
+		return false;
+	if (far__space_in_heap(p))
+		return true;
+	const struct far__slave *slave = known_slave(call);
+
+	return slave && (reach_of(call, slave, p) == FAR_REACHES || b);
 }
 
 void far__look_at(struct far__call *call, void *value, int argument, int use, size_t constant)
@@ -423,7 +469,7 @@ void far__look_at(struct far__call *call, void *value, int argument, int use, si
 	bool is_proxy = far__is_proxy(p) && call->op != FAR__OP_THREAD;
 
 	/* Such a call is begun when it is made, in one go. */
-	if (!is_proxy && (b ? b->use == FAR__REMOTE : reaches_at_once(call, p)))
+	if (!is_proxy && passes_at_once(call, b, p))
 		return;
 	if (!call->begun && !begin(call))
 		call->failed = true;
@@ -435,9 +481,9 @@ void far__look_at(struct far__call *call, void *value, int argument, int use, si
 		memcpy(value, &p, sizeof p);
 		return;
 	}
-	if (call->in_place || (b && b->use & FAR__REMOTE))
+	if (call->in_place)
 		return;
-	if (b && p && !(b->use & FAR_CALLS_BACK)) {
+	if (b && p && !(b->use & (FAR_CALLS_BACK | FAR__REMOTE))) {
 		if (b->use & FAR__STRING)
 			copy_string(call, b, argument);
 		else
@@ -450,9 +496,9 @@ void far__look_at(struct far__call *call, void *value, int argument, int use, si
 	}
 	if (call->op == FAR__OP_THREAD)
 		return;
-	enum far__reach reach = far__image_reach(slave_of(call), p);
+	enum far__reach reach = reach_of(call, slave_of(call), p);
 
-	if (reach == FAR_REACHES)
+	if (reach == FAR_REACHES || (b && b->use & FAR__REMOTE))
 		return;
 	if (reach != FAR_PRIVATE || (!(use & FAR__CONST_CHAR) && !constant)) {
 		refuse(call, argument, p, reach);
@@ -608,6 +654,10 @@ void far__explain(struct far_error *e, const struct far__site *site, uintptr_t h
 		break;
 	case FAR_LATE:
 		far__error_fill(e, FAR_EDEADLINE, ETIMEDOUT, site->function, site, LATE_IN_QUEUE, name);
+		break;
+	case FAR_OUTLIVED:
+		far__error_fill(e, FAR_ESTALE, EFAULT, site->function, site,
+				"slave process \"%s\" was started again before the call was run, which is of its earlier life", name);
 		break;
 	case FAR_LOST:
 		far__error_fill(e, FAR_ENOMEM, ENOMEM, site->function, site, "no memory to keep the result");
@@ -970,7 +1020,7 @@ static struct far__port *enter_quickly(const struct far__call *call)
 
 	if (!port || thread->last_handle != (uintptr_t)call->slave || !is_short(call) || port->timed ||
 	    call->within != FAR__SLAVES_DEADLINE || atomic_load_explicit(&port->shared, memory_order_relaxed) ||
-	    !far__image_is_common(call->function))
+	    !is_at_hand(call))
 		return NULL;
 	if (FAR_LIKELY(far__port_enter(port, thread->last_handle)))
 		return port;
@@ -1021,6 +1071,7 @@ static int make(struct far__call *call, struct far_registers *registers, const u
 
 	if (!pack(call, registers, stack, &holds, &m))
 		return unsent(call, &holds, registers);
+	m.info |= call->life << FAR_LIFE_AT;
 	if (call->nbuffers) {
 		begin_callbacks(call);
 		if (buffers_are_done(call))
@@ -1059,6 +1110,7 @@ static bool make_quickly(struct far__call *call, struct far_registers *registers
 	call->port = port;
 	call->deadline = FAR_FOREVER;
 	pack_short(call, registers, &m);
+	m.info |= call->life << FAR_LIFE_AT;
 	if (call->ring == &port->lane.call)
 		invoke(call, registers, &nothing, &m);
 	else if (FAR_LIKELY(enqueue(call, port, &nothing, &m)))

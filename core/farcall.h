@@ -144,9 +144,10 @@ struct far_options {
  * Restarting. With .respawn = n a process that dies is replaced: .setup runs again
  * in the new one, only the call that was running fails, and calls that had not
  * begun run in the next incarnation. What a dead incarnation's pointers point to
- * is gone: to pass one is FAR_ESTALE. When n incarnations in a row have ended
- * before they took a call, each started a little later than the one before, the
- * slave stays dead.
+ * is gone: to pass one is FAR_ESTALE, and so is a call that had not begun if it has
+ * one, or is to a method of a proxy or a function of a far_library. When n
+ * incarnations in a row have ended before they took a call, each started a little
+ * later than the one before, the slave stays dead.
  *
  * Limits. .memory_limit counts private writable memory (RLIMIT_DATA): beyond it
  * malloc() and mmap() fail. A limit of 0 is none, or what the program has. The error
@@ -361,7 +362,7 @@ FAR_API int far_interrupted(void);
  *	unsigned long c = far_invoke(z, crc32, 0, far_in(buf, n), n);
  *
  * In a slave that has been started again the library is loaded again when it is
- * used.
+ * used; a call that was waiting for the slave then is FAR_ESTALE.
  */
 typedef struct far_library far_library;
 
@@ -685,6 +686,7 @@ struct far__call {
 	int within;
 	void *port, *ring, *result_at;
 	uint32_t slot_used, inline_used;
+	uint32_t life;			/* of its slave, which alone can make it; or 0 */
 	uint64_t deadline;		/* set when it is begun */
 };
 
@@ -701,7 +703,7 @@ static inline __attribute__((always_inline)) void far__start(struct far__call *c
 	c->argument = c->nbuffers = c->result = c->begun = c->failed = c->in_place = c->timed = 0;
 	c->within = within;
 	c->port = c->ring = c->result_at = (void *)0;
-	c->slot_used = c->inline_used = 0;
+	c->slot_used = c->inline_used = c->life = 0;
 }
 
 /* A value of the program, described for far_call(): its type as far as it matters. */

@@ -100,7 +100,7 @@ static bool is_written(const void *p)
 	return false;
 }
 
-bool far__image_is_common_slowly(const void *function)
+bool far__image_is_common(const void *function)
 {
 	if (far__is_mirrored(function))
 		return true;
@@ -238,7 +238,7 @@ static struct found *cached(uintptr_t handle, const void *here)
 	return &cache.found[(handle ^ (uintptr_t)here >> 4) % 64];
 }
 
-void *far__image_function(const struct far__call *call)
+void *far__image_function(struct far__call *call)
 {
 	uintptr_t handle = (uintptr_t)call->slave;
 	struct link_map *map = NULL;
@@ -247,6 +247,7 @@ void *far__image_function(const struct far__call *call)
 
 	uint32_t incarnation = far__incarnation(handle);
 
+	call->life = far__life(incarnation);
 	pthread_mutex_lock(&cache.lock);
 	struct found found = *cached(handle, call->function);
 

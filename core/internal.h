@@ -174,6 +174,23 @@ static inline bool far__is_library(uintptr_t handle)
 /* Set by the first far_open(): find the call's slave, and its function there by its name. False and far_error(). */
 extern bool (*far__library_find)(struct far__call *call);
 
+/*
+ * As far_remote(), of an argument of a call: a pointer that an incarnation of its slave has
+ * returned, and only that one can follow.
+ */
+#define FAR_OF_LIFE(p, incarnation) (far__c.life = far__life(incarnation), far_remote(p))
+
+/* Only this incarnation of its slave can make the call: false if that is not so already of another. */
+static inline bool far__set_life(struct far__call *call, uint32_t incarnation)
+{
+	uint32_t life = far__life(incarnation);
+
+	if (call->life && call->life != life)
+		return false;
+	call->life = life;
+	return true;
+}
+
 /* As far__look(); if it is a pointer to @constant bytes that are only read, and 0 is none, they are copied in. */
 void far__look_at(struct far__call *call, void *value, int argument, int use, size_t constant);
 
@@ -215,7 +232,7 @@ enum { FAR_DATA_AT = 2, FAR_DATA_TO = FAR_SLOT_WORDS - 1, FAR_DATA_MAX = (FAR_DA
 struct far__proxies {
 	uintptr_t begin, size;
 	/* What @p, in a proxy, points to in the call's slave. NULL and far_error() if there is nothing. */
-	void *(*find)(const struct far__call *call, void *p, int argument);
+	void *(*find)(struct far__call *call, void *p, int argument);
 	void (*slave_closed)(uintptr_t handle);	/* NULL: there are no proxies */
 	void (*free_callbacks)(struct far__callback *first, bool in_use);	/* set with the first callback */
 };
@@ -300,6 +317,7 @@ struct far__server {
 	unsigned number;
 	uintptr_t handle;
 	struct far__segment *segment;
+	uint32_t life;			/* of a slave process: see message.h; else 0 */
 	bool process;			/* it is the main thread of a slave process */
 	bool has_orders;		/* it has taken them */
 	bool is_new;			/* a slave process that has served no call: it is to have the stock filled up */
@@ -380,13 +398,9 @@ void far__image_learn(void);
 
 /* The code that the program had in far_init(): at the same address in every slave. */
 extern struct far__code { const char *start, *end; } far__common_code;
-bool far__image_is_common_slowly(const void *function);
 
-static inline bool far__image_is_common(const void *function)
-{
-	return ((const char *)function >= far__common_code.start && (const char *)function < far__common_code.end) ||
-	       far__image_is_common_slowly(function);
-}
+/* Whether a function is in that, in a library's that the program had then, or in a slave's own memory. */
+bool far__image_is_common(const void *function);
 
 enum far__reach { FAR_REACHES, FAR_PRIVATE, FAR_STALE };
 
@@ -396,8 +410,8 @@ enum far__reach far__image_reach(const struct far__slave *slave, const void *p);
 /* In words: what kind of memory of this process @p points to. */
 const char *far__image_describe(const void *p);
 
-/* The address of call->function in its slave, where its module is loaded if need be; NULL and far_error(). */
-void *far__image_function(const struct far__call *call);
+/* The address of call->function in its slave, where its module is loaded if need be, for the call's life; NULL and far_error(). */
+void *far__image_function(struct far__call *call);
 
 /* The length of the string at @p, or -1 if it does not end in readable memory. */
 long far__image_strlen(const char *p);
@@ -405,7 +419,7 @@ long far__image_strlen(const char *p);
 /* ---------------------------------------------------------------- call.c */
 
 /* How a reply begins, in a slot's info. */
-enum far__outcome { FAR_RETURNED = 1, FAR_RAISED, FAR_DIED, FAR_NOT_RUN, FAR_LOST, FAR_CANCELLED, FAR_LATE };
+enum far__outcome { FAR_RETURNED = 1, FAR_RAISED, FAR_DIED, FAR_NOT_RUN, FAR_LOST, FAR_CANCELLED, FAR_LATE, FAR_OUTLIVED };
 
 static inline uint32_t far__reply_info(enum far__outcome outcome, unsigned x87, int errnum)
 {

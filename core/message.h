@@ -11,7 +11,10 @@
  *	bits 3-6   vector registers         bit  13     FAR_ON_HEAP
  *	bit  7     they are wide            bit  14     not small, whatever the rest
  *	bits 8-11  al                       bit  15     there is a deadline
- *	                                    bits 16-31  stack words, if not on the heap
+ *	bits 22-31 the slave's life, or 0   bits 16-21  stack words, if not on the heap
+ *
+ * A slave that has been started again takes the calls that its earlier lives have left.
+ * What only one of these could make, for a pointer is of its private memory, says so.
  *
  * A reply: info is far__reply_info(); words 0 and 1 are rax and rdx, words 2 to 5
  * xmm0 and xmm1, or the x87 results. Of a raised error, word 0 is
@@ -35,7 +38,18 @@ enum {
 	FAR_LOOK_FOR_X87 = 1 << 12,
 	FAR_ON_HEAP = 1 << 13,
 	FAR_ANY_RESULT = 1 << 14,
+	FAR_STACK_WORDS = 63,
+	FAR_LIFE_AT = 22,
+	FAR_OF_ANY_LIFE = (1 << FAR_LIFE_AT) - 1,
 };
+
+_Static_assert(FAR_MESSAGE_WORDS <= FAR_STACK_WORDS, "stack words have six bits");
+
+/* An incarnation, in the bits there are; never 0. */
+static inline uint32_t far__life(uint32_t incarnation)
+{
+	return 1u << 9 | (incarnation & ((1u << 9) - 1));
+}
 
 struct far__shape {
 	unsigned timed, ints, vectors, wide, al, x87, on_heap;
@@ -52,7 +66,7 @@ static inline struct far__shape far__shape_of(uint32_t info)
 {
 	return (struct far__shape){
 		.ints = info & 7, .vectors = info >> 3 & 15, .wide = info >> 7 & 1, .al = info >> 8 & 15,
-		.x87 = info >> 12 & 1, .on_heap = info >> 13 & 1, .timed = info >> 15 & 1, .stack_words = info >> 16,
+		.x87 = info >> 12 & 1, .on_heap = info >> 13 & 1, .timed = info >> 15 & 1, .stack_words = info >> 16 & FAR_STACK_WORDS,
 	};
 }
 

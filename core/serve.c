@@ -31,6 +31,7 @@ void far__server_begin(struct far__server *server, unsigned number, uintptr_t ha
 		.number = number,
 		.handle = handle,
 		.segment = far__space_segment(number),
+		.life = process ? far__life(far__incarnation(handle)) : 0,
 		.process = process,
 		.is_new = process,
 		.thread = pthread_self(),
@@ -246,7 +247,7 @@ static void serve_call(struct far__server *server, const struct far__lane *lane,
 	if (ring == &lane->call)
 		shm_own(far__ring_body(ring, position));	/* if it is used it comes with the slot, not behind it */
 	uint32_t info = far__slot_info(far__ring_slot(ring, position));
-	bool small = far__info_is_small(info);
+	bool small = far__info_is_small(info & FAR_OF_ANY_LIFE);
 	uint64_t words[FAR_MESSAGE_WORDS], deadline = 0, outer_deadline = 0;
 	const struct far__mirror *mirror = NULL;
 	struct far__message m;
@@ -255,6 +256,10 @@ static void serve_call(struct far__server *server, const struct far__lane *lane,
 
 	if (FAR_UNLIKELY(info == FAR_TAKEN_OUT)) {
 		answer_unrun(lane, ring, position, FAR_CANCELLED);
+		return;
+	}
+	if (FAR_UNLIKELY(info >> FAR_LIFE_AT) && info >> FAR_LIFE_AT != server->life && server->life) {
+		answer_unrun(lane, ring, position, FAR_OUTLIVED);
 		return;
 	}
 	m.info = info;

@@ -272,7 +272,7 @@ static int start(unsigned number, bool again)
 
 	if (!window)
 		return -EAGAIN;
-	shm_set(&m->window, window);
+	shm_store(&m->window, window);
 	far__point("zygote.fork");
 	pid_t pid = fork();
 
@@ -287,7 +287,6 @@ static int start(unsigned number, bool again)
 	if (number > z.highest)
 		z.highest = number;
 	shm_set(&m->pid, (uint32_t)pid);
-	shm_add(&m->incarnation, 1);
 	shm_store(&m->state, FAR_ALIVE);
 	shm_add(&far__family()->made, 1);
 	return 0;
@@ -301,7 +300,7 @@ static int make_slave(void)
 
 	if (!number)
 		return err;
-	shm_set(&far__member(number)->incarnation, 0);
+	shm_set(&far__member(number)->incarnation, 1);
 	z.slave[number].vain = z.slave[number].taken = 0;
 	z.slave[number].due = 0;
 	z.slave[number].restart = false;
@@ -479,6 +478,12 @@ static bool respawn(unsigned number, uint32_t status)
 	z.slave[number].vain = taken != z.slave[number].taken || wanted ? 0 : z.slave[number].vain + 1;
 	if (z.slave[number].vain && z.slave[number].vain >= tries)
 		return false;
+	/*
+	 * What the dead incarnation had is gone, before anybody hears that its call failed. In this
+	 * order: who looks at the incarnation, and then where its memory lies, sees no earlier one's.
+	 */
+	shm_store(&m->window, 0);
+	shm_add(&m->incarnation, 1);
 	fail_running(number, status, !tries);
 	z.slave[number].taken = calls_taken(number);
 	shm_store64(&segment->deadline, 0);

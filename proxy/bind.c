@@ -33,29 +33,34 @@ static struct {
 
 /* ---------------------------------------------------------------- the calls */
 
-/* Where the function is in the slave that there is now. NULL and far_error(). */
-static void *find_again(struct bound *b, const struct far__asker *asker)
+static uint64_t pack(struct far__location place)
 {
-	uint64_t incarnation = far__incarnation(b->slave);
+	return (uintptr_t)place.address | (uint64_t)place.incarnation << 48;
+}
+
+/* Where the function is in the slave that there is now. 0 and far_error(). */
+static uint64_t find_again(struct bound *b, const struct far__asker *asker)
+{
 	struct far__library *library = far__library_enter(b->library, asker);
 
 	if (!library)
-		return NULL;
-	void *address = far__library_function(library, b->signature->recipe.site.function, asker);
+		return 0;
+	struct far__location place = far__library_function(library, b->signature->recipe.site.function, asker);
 
 	far__library_leave(library);
-	if (address)
-		atomic_store(&b->at, (uint64_t)(uintptr_t)address | incarnation << 48);
-	return address;
+	if (!place.address)
+		return 0;
+	atomic_store(&b->at, pack(place));
+	return pack(place);
 }
 
-static void *address_of(struct bound *b, const struct far__asker *asker)
+static uint64_t find(struct bound *b, const struct far__asker *asker)
 {
 	uint64_t at = atomic_load_explicit(&b->at, memory_order_relaxed);
 
 	if (FAR_UNLIKELY(!far__library_is_open(b->library) || at >> 48 != (far__incarnation(b->slave) & 0xffff)))
 		return find_again(b, asker);
-	return (void *)(uintptr_t)(at & ((1ull << 48) - 1));
+	return at;
 }
 
 /* Somebody has called the pointer. */
@@ -63,10 +68,11 @@ static void call_bound(ffi_cif *cif, void *result, void **arguments, void *bound
 {
 	struct bound *b = bound;
 	const struct far__site *site = &b->signature->recipe.site;
-	void *function = address_of(b, &(const struct far__asker){ site->function, site });
+	uint64_t at = find(b, &(const struct far__asker){ site->function, site });
 
-	if (function)
-		far__signature_invoke(b->signature, (struct far_slave *)b->slave, function, arguments, result);
+	if (at)
+		far__signature_invoke(b->signature, (struct far_slave *)b->slave, far__life(at >> 48),
+				      (void *)(uintptr_t)(at & ((1ull << 48) - 1)), arguments, result);
 	else
 		far__no_value(cif, result);
 }
@@ -149,11 +155,11 @@ static bool fill_in(struct bound *b, struct far__library *library, const struct 
 	b->signature = symbol ? far__look_up(library, symbol, b->type, asker) : NULL;
 	if (!b->signature || !agrees(b, asker) || !make_closure(b, asker))
 		return false;
-	uint64_t incarnation = far__incarnation(b->slave);
-	void *address = far__library_address(library, symbol, asker);
+	struct far__location place = { .address = far__library_address(library, symbol, asker) };
 
-	atomic_store(&b->at, (uint64_t)(uintptr_t)address | incarnation << 48);
-	return address;
+	place.incarnation = library->incarnation;
+	atomic_store(&b->at, pack(place));
+	return place.address;
 }
 
 static struct bound *new_bound(struct far__library *library, const char *text, const char *type,

@@ -167,6 +167,7 @@ static const struct far__signature *resolve(struct far__call *call, struct far__
 		symbol->signature = far__look_up(library, symbol, NULL, asker);
 	if (symbol && symbol->signature)
 		call->function = far__library_address(library, symbol, asker);
+	call->life = far__life(library->incarnation);
 	call->slave = (struct far_slave *)library->slave;
 	pthread_mutex_unlock(&library->lock);
 	return call->function ? symbol->signature : NULL;

@@ -80,7 +80,7 @@ static void call_back(ffi_cif *cif, void *result, void **arguments, void *shared
 	if (!shm_load(&s->upcall.wanted)) {
 		fail_ended(site->function);
 	} else if (far__upcall_begin(&s->upcall, site, &before)) {
-		far__signature_invoke(signature, (struct far_slave *)s->upcall.owner, (void *)(uintptr_t)s->function, arguments,
+		far__signature_invoke(signature, (struct far_slave *)s->upcall.owner, 0, (void *)(uintptr_t)s->function, arguments,
 				      result);
 		far__upcall_end(&before);
 		if (far__failed && !shm_load(&s->upcall.wanted))

@@ -211,18 +211,20 @@ static struct far_slave *slave_of(const struct far__library *l)
 /* Have it loaded in the slave's present incarnation. */
 static bool load(struct far__library *l, const struct far__asker *asker)
 {
-	uint32_t incarnation = far__incarnation(l->slave);
+	uint32_t incarnation = far__incarnation(l->slave), before;
 
 	if (l->incarnation == incarnation)
 		return true;
-	void *loaded = l->is_implied ? NULL : l->name ? far_invoke(slave_of(l), load_there, far_str(l->name))
-						      : far_invoke(slave_of(l), load_there, NULL);
-
-	if (!loaded && !l->is_implied) {
-		far__blame(asker->function, asker->site, "");
-		return false;
-	}
-	l->loaded = loaded;
+	do {	/* until one incarnation is there all the while: that is the one which has loaded it */
+		before = incarnation;
+		l->loaded = l->is_implied ? NULL : l->name ? far_invoke(slave_of(l), load_there, far_str(l->name))
+							   : far_invoke(slave_of(l), load_there, NULL);
+		if (!l->loaded && !l->is_implied) {
+			far__blame(asker->function, asker->site, "");
+			return false;
+		}
+		incarnation = far__incarnation(l->slave);
+	} while (incarnation != before);
 	l->incarnation = incarnation;
 	return true;
 }
@@ -233,7 +235,7 @@ void *far__library_address(struct far__library *l, struct far__symbol *s, const 
 		return NULL;
 	if (s->address && s->incarnation == l->incarnation)
 		return s->address;
-	void *address = far_invoke(slave_of(l), find_there, far_remote(l->loaded), far_str(s->name));
+	void *address = far_invoke(slave_of(l), find_there, FAR_OF_LIFE(l->loaded, l->incarnation), far_str(s->name));
 
 	if (far__failed) {
 		char where[PATH_MAX + 10];
@@ -266,7 +268,7 @@ bool far__library_module(struct far__library *l, struct far__symbol *s, char *mo
 
 	if (s ? !address : !load(l, asker))
 		return false;
-	far_invoke(slave_of(l), module_there, far_remote(l->loaded), far_remote(address), far_out(module, PATH_MAX));
+	far_invoke(slave_of(l), module_there, FAR_OF_LIFE(l->loaded, l->incarnation), far_remote(address), far_out(module, PATH_MAX));
 	if (far__failed)
 		far__blame(asker->function, asker->site, "");
 	return !far__failed;
@@ -295,14 +297,15 @@ struct far__symbol *far__library_symbol(struct far__library *l, const char *text
 	return no_memory(asker);
 }
 
-void *far__library_function(struct far__library *l, const char *name, const struct far__asker *asker)
+struct far__location far__library_function(struct far__library *l, const char *name, const struct far__asker *asker)
 {
 	pthread_mutex_lock(&l->lock);
 	struct far__symbol *s = far__library_symbol(l, name, asker);
 	void *address = s ? far__library_address(l, s, asker) : NULL;
+	struct far__location place = { address, l->incarnation };
 
 	pthread_mutex_unlock(&l->lock);
-	return address;
+	return place;
 }
 
 /* For far_invoke() and its like: the function that the call names. */
@@ -313,7 +316,10 @@ static bool find_for_call(struct far__call *call)
 
 	if (!l)
 		return false;
-	call->function = far__library_function(l, call->site->function, &asker);
+	struct far__location place = far__library_function(l, call->site->function, &asker);
+
+	call->function = place.address;
+	call->life = far__life(place.incarnation);
 	call->slave = slave_of(l);
 	far__library_leave(l);
 	return call->function;
@@ -341,7 +347,7 @@ far_library *far_open(struct far_slave *slave, const char *name)
 
 	pthread_mutex_unlock(&table.lock);
 	if (!is_in) {
-		far_invoke(slave, unload_there, far_remote(l->loaded));
+		far_invoke(slave, unload_there, FAR_OF_LIFE(l->loaded, l->incarnation));
 		l = too_many(l, &asker);
 	}
 	return l ? (far_library *)l->handle : NULL;
@@ -352,7 +358,7 @@ static void unload(struct far__library *l)
 {
 	pthread_mutex_lock(&l->lock);
 	if (slave_is_open(l->slave) && l->incarnation == far__incarnation(l->slave) && !far__is_dead(far__handle_number(l->slave))) {
-		far_invoke(slave_of(l), unload_there, far_remote(l->loaded));
+		far_invoke(slave_of(l), unload_there, FAR_OF_LIFE(l->loaded, l->incarnation));
 		(void)far_error();
 	}
 	pthread_mutex_unlock(&l->lock);

@@ -54,11 +54,17 @@ struct far__symbol *far__library_symbol(struct far__library *library, const char
 /* The prototype tells the function's name. False and far_error() if there is no memory. Needs the lock. */
 bool far__library_name(struct far__symbol *symbol, const char *name, const struct far__asker *asker);
 
-/* Where symbol->name lies in the slave's present incarnation; NULL and far_error(). Needs the lock. */
+/* Where symbol->name lies in the incarnation that the library is loaded in then; NULL and far_error(). Needs the lock. */
 void *far__library_address(struct far__library *library, struct far__symbol *symbol, const struct far__asker *asker);
 
-/* Both, by the function's own name. Takes the lock. */
-void *far__library_function(struct far__library *library, const char *name, const struct far__asker *asker);
+/* Where a function lies, and in which incarnation of its slave. */
+struct far__location {
+	void *address;
+	uint32_t incarnation;
+};
+
+/* Both, by the function's own name: .address is NULL, and far_error(). Takes the lock. */
+struct far__location far__library_function(struct far__library *library, const char *name, const struct far__asker *asker);
 
 /*
  * The file, @module of PATH_MAX bytes, that the symbol's function is in; with NULL

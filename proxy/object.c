@@ -176,7 +176,8 @@ static void call_method(ffi_cif *cif, void *result, void **arguments, void *boun
 		far__no_value(cif, result);
 		return;
 	}
-	far__signature_invoke(s, (struct far_slave *)p->slave, (void *)((uintptr_t)b->mirror | FAR_MIRRORED), arguments, result);
+	far__signature_invoke(s, (struct far_slave *)p->slave, far__life(p->incarnation),
+			      (void *)((uintptr_t)b->mirror | FAR_MIRRORED), arguments, result);
 	if (!far__failed) {
 		take_data(p);
 		if (b->method->gives_object && *(char **)result)
@@ -242,6 +243,13 @@ static bool bind_methods(struct proxy *p)
 	return true;
 }
 
+/* Copy what the object's life has at @from to the far heap. */
+static bool copy(const struct proxy *p, void *to, const char *from, size_t size)
+{
+	far_invoke((struct far_slave *)p->slave, copy_there, far_remote(to), FAR_OF_LIFE((void *)(uintptr_t)from, p->incarnation), size);
+	return !far__failed;
+}
+
 /* Copy one of the object's tables to @to. */
 static bool copy_table(const struct proxy *p, const struct far__table *table, const char *there, char *to)
 {
@@ -250,10 +258,11 @@ static bool copy_table(const struct proxy *p, const struct far__table *table, co
 
 	if (!shared)
 		return false;
-	far_invoke((struct far_slave *)p->slave, copy_there, far_remote(shared), far_remote((void *)(uintptr_t)there), table->size);
+	bool copied = copy(p, shared, there, table->size);
+
 	memcpy(to, shared, table->size);
 	far__heap_free(shared);
-	return !far__failed;
+	return copied;
 }
 
 /* Copy the object's tables behind it. */
@@ -277,8 +286,7 @@ static bool copy_tables(struct proxy *p)
 
 static bool copy_object(const struct proxy *p)
 {
-	far_invoke((struct far_slave *)p->slave, copy_there, far_remote(p->copy), far_remote(p->real), p->class->type->size);
-	return !far__failed;
+	return copy(p, p->copy, p->real, p->class->type->size);
 }
 
 /* The type is known. */
@@ -366,7 +374,16 @@ static struct proxy *publish(struct proxy *new)
 static struct proxy *proxy_of(uintptr_t slave, char *real, const struct far__class *class, const struct far__asker *asker)
 {
 	const struct proxy key = { .slave = slave, .incarnation = far__incarnation(slave), .real = real };
+	const struct far__slave *record = far__slave_find(slave, asker->function, asker->site);
 
+	if (!record)
+		return NULL;
+	/* That incarnation's memory, if it is the memory of one. */
+	if (far__image_reach(record, real) == FAR_STALE) {
+		far__fail(FAR_ESTALE, EFAULT, asker->function, asker->site, "the object at %p is gone: its slave was started again",
+			  (void *)real);
+		return NULL;
+	}
 	pthread_mutex_lock(&all.lock);
 	struct proxy *p = refer(&key);
 
@@ -392,13 +409,15 @@ static char *wrap_result(const struct proxy *from, const struct far__method *met
 
 /* ---------------------------------------------------------- pointers to proxies */
 
-static void *find_real(const struct far__call *call, void *at, int argument)
+static void *find_real(struct far__call *call, void *at, int argument)
 {
 	struct proxy *p = far__pool_owner(at);
 	const char *why = p ? why_stale(p) : "it was dropped long ago";
 
 	if (!why && p->slave != (uintptr_t)call->slave)
 		why = "it is another slave's";
+	if (!why && !far__set_life(call, p->incarnation))
+		why = "its slave was started again";
 	if (!why)
 		return p->real + ((char *)at - p->data);
 	far__fail(FAR_ESTALE, EFAULT, call->site->function, call->site, "argument %d (%p) is a proxy whose object is not there: %s",
@@ -467,7 +486,7 @@ void *far__wrap(struct far_slave *target, void *object, const void *planted, voi
 			return NULL;
 		slave = l->slave;
 		if (destroyer && !destroy)
-			destroy = far__library_function(l, destroyer, &asker);
+			destroy = far__library_function(l, destroyer, &asker).address;
 		far__library_leave(l);
 		if (destroyer && !destroy)
 			return NULL;
@@ -501,7 +520,7 @@ static void destroy(const struct proxy *p)
 	void (*destroyer)(void *) = (void (*)(void *))(uintptr_t)p->destroy;
 
 	if (destroyer && far__incarnation(p->slave) == p->incarnation && !far__is_dead(far__handle_number(p->slave)))
-		far_invoke((struct far_slave *)p->slave, destroyer, far_remote((void *)p->real));
+		far_invoke((struct far_slave *)p->slave, destroyer, FAR_OF_LIFE((void *)p->real, p->incarnation));
 }
 
 int far_drop(void *object)

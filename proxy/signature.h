@@ -46,9 +46,12 @@ void far__recipe_prepare(const struct far__recipe *recipe, struct far__call *cal
  */
 void far__recipe_call(const struct far__recipe *recipe, struct far__call *call, void *const *arguments, void *result);
 
-/* Make a call with values that have the parameters' types already, as a closure of libffi gets them. */
-void far__signature_invoke(const struct far__signature *s, struct far_slave *slave, void *function, void *const *arguments,
-			   void *result);
+/*
+ * Make a call with values that have the parameters' types already, as a closure of libffi gets them.
+ * @life: that of the slave which can make it (far__life()), or 0.
+ */
+void far__signature_invoke(const struct far__signature *s, struct far_slave *slave, uint32_t life, void *function,
+			   void *const *arguments, void *result);
 
 /* Zero bits for a result of a closure; what is smaller than a register fills one. */
 void far__no_value(const ffi_cif *cif, void *result);

@@ -299,6 +299,48 @@ TEST(a_library_is_loaded_again_in_a_slave_that_is_started_again)
 	end();
 }
 
+static void die_later(void)
+{
+	usleep(20000);
+	raise(SIGKILL);
+}
+
+static void *have_it_die(void *unused)
+{
+	(void)unused;
+	far_invoke(slave, die_later);
+	(void)far_error();
+	return NULL;
+}
+
+/* Where a library's functions lie in the next incarnation is not known when the call is made. */
+TEST(a_call_of_a_library_is_not_made_in_the_next_incarnation)
+{
+	in_process = true;
+	slave = far_slave_process(.respawn = 3);
+	shapes = far_open(slave, SHAPES);
+	int (*bound)(int) = far_bind(shapes, "one_int", int (*)(int));
+
+	for (int i = 0; i < 9; i++) {
+		pthread_t thread;
+
+		CHECK_EQ(bound(7), 7);
+		CHECK_EQ(far_call(shapes, int, "int one_int(int)", 7), 7);
+		CHECK_EQ(far_invoke(shapes, shapes_called), 2);
+		CHECK_OK();
+		pthread_create(&thread, NULL, have_it_die, NULL);
+		usleep(10000);
+		int result = i % 3 == 0 ? bound(7) : i % 3 == 1 ? far_call(shapes, int, "int one_int(int)", 7)
+								: far_invoke(shapes, shapes_called);
+
+		CHECK_EQ(result, 0);
+		CHECK_FAILED(FAR_ESTALE);
+		pthread_join(thread, NULL);
+	}
+	CHECK_EQ(far_library_close(shapes), 0);
+	CHECK_EQ(far_slave_close(slave), 0);
+}
+
 TEST(a_crash_in_a_library_is_an_error_like_any)
 {
 	in_process = true;

@@ -326,6 +326,51 @@ TEST(objects_do_not_outlive_an_incarnation)
 	(void)far_error();
 }
 
+/* Die, when there has been time to call. */
+static void die_later(void)
+{
+	usleep(20000);
+	raise(SIGKILL);
+}
+
+static void *have_it_die(void *slave)
+{
+	far_invoke((struct far_slave *)slave, die_later);
+	(void)far_error();
+	return NULL;
+}
+
+TEST(the_next_incarnation_is_not_asked_for_objects_of_the_one_before)
+{
+	struct far_slave *s = far_slave_process(.respawn = 3);
+	pthread_t thread;
+
+	for (int i = 0; i < 20; i++) {
+		struct shape *r = far_wrap(s, make_rect, 2, 3);
+
+		CHECK_OK();
+		/* Called when the slave is dead, and the next is hardly there ... */
+		if (i % 2) {
+			far_invoke(s, raise, SIGKILL);
+			CHECK_DIED();
+		} else {	/* ... or before, behind the call that it dies of. */
+			pthread_create(&thread, NULL, have_it_die, s);
+			usleep(10000);
+		}
+		CHECK(r->area(r) == 0);
+		CHECK_FAILED(FAR_ESTALE);
+		CHECK(far_invoke(s, width_of, r) == 0);
+		CHECK_FAILED(FAR_ESTALE);
+		if (i % 2 == 0)
+			pthread_join(thread, NULL);
+		/* It has not died of that. */
+		CHECK_EQ(far_invoke(s, count_alive), 0);
+		CHECK_OK();
+		CHECK_EQ(far_drop(r), 0);
+	}
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
 TEST_BOTH(what_cannot_be_wrapped_or_called_says_so)
 {
 	struct far_slave *s = START();
