@@ -7,7 +7,7 @@
 
 #include "reader.h"
 
-enum { DEPTH_MAX = 16, ELEMENTS_MAX = 256 };
+enum { DEPTH_MAX = 16, ELEMENTS_MAX = 1024 };
 
 static struct {
 	pthread_mutex_t lock;
@@ -43,31 +43,60 @@ static bool is_method(const struct far__type *t)
 	return t->kind == FAR_POINTER && t->target && t->target->kind == FAR_FUNCTION;
 }
 
-/* How many function pointers, and how many other members, a struct has. */
-static void count_members(const struct far__type *t, unsigned depth, unsigned *methods, unsigned *others)
+/* What an array is made of, or any other type itself. */
+static const struct far__type *element_of(const struct far__type *t)
+{
+	while (t->kind == FAR_ARRAY)
+		t = t->target;
+	return t;
+}
+
+static bool takes(const struct far__type *function, const struct far__type *object)
+{
+	for (uint64_t i = 0; i < function->count; i++) {
+		const struct far__type *t = function->member[i].type;
+
+		if (t->kind == FAR_POINTER && t->target && t->target->kind == FAR_STRUCT &&
+		    (t->target == object || (t->target->name && object->name && !strcmp(t->target->name, object->name))))
+			return true;
+	}
+	return false;
+}
+
+/* What a struct has. */
+struct contents {
+	const struct far__type *of;
+	unsigned methods, others;
+	bool is_self;			/* a method takes a pointer to it: it is an object */
+};
+
+static void count_members(struct contents *c, const struct far__type *t, unsigned depth)
 {
 	if (t->kind != FAR_STRUCT || depth > DEPTH_MAX)
 		return;
 	for (uint64_t i = 0; i < t->count; i++) {
-		const struct far__type *m = t->member[i].type;
+		const struct far__type *m = element_of(t->member[i].type);
 
-		if (is_method(m))
-			++*methods;
-		else if (m->kind == FAR_STRUCT)
-			count_members(m, depth + 1, methods, others);
-		else
-			++*others;
+		if (is_method(m)) {
+			c->methods++;
+			c->is_self |= takes(m->target, c->of);
+		} else if (m->kind == FAR_STRUCT) {
+			count_members(c, m, depth + 1);
+		} else {
+			c->others++;
+		}
 	}
 }
 
+/* Whether it points to a table of functions: not to another object, as in a list. */
 static bool is_table(const struct far__type *pointer)
 {
-	unsigned methods = 0, others = 0;
+	struct contents c = { .of = pointer->target };
 
 	if (pointer->kind != FAR_POINTER || !pointer->target || !pointer->target->is_complete)
 		return false;
-	count_members(pointer->target, 0, &methods, &others);
-	return methods && (pointer->to_const || methods > others);
+	count_members(&c, pointer->target, 0);
+	return c.methods && !c.is_self && (pointer->to_const || c.methods > c.others);
 }
 
 /* Whether there is something to call in a struct, or by way of it. */
@@ -76,7 +105,7 @@ static bool is_object(const struct far__type *t, unsigned depth)
 	if (t->kind != FAR_STRUCT || depth > DEPTH_MAX)
 		return false;
 	for (uint64_t i = 0; i < t->count; i++) {
-		const struct far__type *m = t->member[i].type;
+		const struct far__type *m = element_of(t->member[i].type);
 
 		if (is_method(m) || is_table(m) || is_object(m, depth + 1))
 			return true;
@@ -162,11 +191,11 @@ static bool add_member(struct far__class *c, int table, size_t offset, const str
 		return add_method(c, table, offset, field);
 	if (t->kind == FAR_STRUCT && depth < DEPTH_MAX)
 		return add_members(c, table, offset, t, depth + 1);
-	if (t->kind == FAR_ARRAY && is_method(t->target)) {
+	if (t->kind == FAR_ARRAY && depth < DEPTH_MAX && (is_method(element_of(t)) || is_object(element_of(t), 0))) {
 		const struct far__field element = { .name = field->name, .type = t->target };
 
 		for (uint64_t i = 0; i < t->count && i < ELEMENTS_MAX; i++)
-			if (!add_method(c, table, offset + i * sizeof(void *), &element))
+			if (!add_member(c, table, offset + i * t->target->size, &element, depth + 1))
 				return false;
 		return true;
 	}
