@@ -89,6 +89,11 @@ static void fail_cancelled(const struct far__call *call)
 		  "the call that it was made in was cancelled");
 }
 
+static void fail_closed(const struct far__call *call)
+{
+	far__fail(FAR_ECLOSED, EBADF, call->site->function, call->site, "the slave is closed");
+}
+
 static void fail_dead(const struct far__call *call, const struct far__slave *slave)
 {
 	struct far__message reply;
@@ -114,35 +119,70 @@ static inline bool take_answered_slot(struct far__port *port)
 	return true;
 }
 
-/* The same, and wait for that. False and far_error() if it shall not be waited for, or will not be. */
+/*
+ * Wait for the call whose slot is wanted. A port that others use, too, is left meanwhile: the
+ * slave's own thread may be among them, which alone can free a slot. False: it is not waited
+ * for any longer, and the port is left.
+ */
+static bool await_slot(const struct far__call *call, struct far__port *port, uint32_t position)
+{
+	const struct far__server *server = far__thread.server;
+	bool is_mine = !port->shared || far__port_serves(port) || (server && server->number == port->slave->number);
+
+	if (is_mine && far__port_await(port, &port->lane.queue, position, call->deadline, NULL, NULL))
+		return true;
+	far__port_leave(port);
+	if (is_mine || far__is_dead(port->slave->number) || far_interrupted() ||
+	    (call->deadline != FAR_FOREVER && far__now() >= call->deadline))
+		return false;
+	far__pause();
+	return far__port_enter(port, (uintptr_t)call->slave);
+}
+
+static void fail_without_slot(const struct far__call *call, const struct far__slave *slave)
+{
+	if (far__is_dead(slave->number))
+		fail_dead(call, slave);
+	else if (far_interrupted())
+		fail_cancelled(call);
+	else if (slave->handle != (uintptr_t)call->slave)
+		fail_closed(call);
+	else
+		far__fail_late(call->site, (uintptr_t)call->slave, false);
+}
+
+/* Whether a full queue is waited for; if not, far_error() says why, and the port is left. */
+static bool may_wait(const struct far__call *call, struct far__port *port, uint32_t position)
+{
+	const struct far__slave *slave = port->slave;
+
+	if (slave->fail_when_full && call->op == FAR__OP_SCHEDULE)
+		far__fail(FAR_EFULL, EAGAIN, call->site->function, call->site, "the queue of slave \"%s\" is full", slave->name);
+	else if (far__port_waits(port, &port->lane.queue, position))
+		far__fail(FAR_EFULL, EDEADLK, call->site->function, call->site,
+			  "calls and callbacks are nested so deep that the queue of slave \"%s\" is full: give it more "
+			  "than .queue = %u", slave->name, slave->queue);
+	else
+		return true;
+	far__port_leave(port);
+	return false;
+}
+
+/* The same, and wait for that. False and far_error() if it shall not be waited for, or will not be; and the port is left. */
 static bool free_slot(const struct far__call *call, struct far__port *port)
 {
 	const struct far__ring *queue = &port->lane.queue;
 
+	/* Look again: what was served meanwhile may have made calls too. */
 	while (!take_answered_slot(port)) {
 		uint32_t before = queue->position - (queue->mask + 1);
 
-		if (port->slave->fail_when_full && call->op == FAR__OP_SCHEDULE) {
-			far__fail(FAR_EFULL, EAGAIN, call->site->function, call->site,
-				  "the queue of slave \"%s\" is full", port->slave->name);
+		if (!may_wait(call, port, before))
+			return false;
+		if (!await_slot(call, port, before)) {
+			fail_without_slot(call, port->slave);
 			return false;
 		}
-		if (FAR_UNLIKELY(far__port_waits(port, queue, before))) {
-			far__fail(FAR_EFULL, EDEADLK, call->site->function, call->site,
-				  "calls and callbacks are nested so deep that the queue of slave \"%s\" is full: give it more "
-				  "than .queue = %u", port->slave->name, port->slave->queue);
-			return false;
-		}
-		if (!far__port_await(port, queue, before, call->deadline, NULL, NULL)) {
-			if (far__is_dead(port->slave->number))
-				fail_dead(call, port->slave);
-			else if (far_interrupted())
-				fail_cancelled(call);
-			else
-				far__fail_late(call->site, (uintptr_t)call->slave, false);
-			return false;
-		}
-		/* Look again: what was served meanwhile may have made calls too. */
 	}
 	return true;
 }
@@ -154,7 +194,7 @@ static bool queue_is_done(const struct far__port *port)
 	return !port->task || far__ring_is_answered(queue, queue->position - 1);
 }
 
-/* The ring to use, with a slot that is ours; NULL and far_error(). */
+/* The ring to use, with a slot that is ours; NULL and far_error(), and the port is left. */
 static struct far__ring *choose_ring(const struct far__call *call, struct far__port *port)
 {
 	struct far__ring *queue = &port->lane.queue;
@@ -168,8 +208,10 @@ static struct far__ring *choose_ring(const struct far__call *call, struct far__p
 			return &port->lane.call;
 		}
 	}
-	if (FAR_UNLIKELY(!port->task) && !far__port_need_queue(port, call->site))
+	if (FAR_UNLIKELY(!port->task) && !far__port_need_queue(port, call->site)) {
+		far__port_leave(port);
 		return NULL;
+	}
 	return free_slot(call, port) ? queue : NULL;
 }
 
@@ -227,10 +269,9 @@ static struct far__port *open_port(struct far__call *call)
 		thread->last_port = port;
 	}
 	if (FAR_UNLIKELY(!far__port_enter(port, handle))) {
-		far__port_leave(port);
 		thread->last_handle = 0;
 		thread->last_port = NULL;
-		far__fail(FAR_ECLOSED, EBADF, call->site->function, call->site, "the slave is closed");
+		fail_closed(call);
 		return NULL;
 	}
 	if (FAR_UNLIKELY(!is_at_hand(call)) && port->slave->kind == FAR_PROCESS) {
@@ -260,10 +301,8 @@ static bool begin(struct far__call *call)
 	call->deadline = limit_ms < 0 ? FAR_FOREVER : far__now() + (uint64_t)limit_ms * 1000000;
 	struct far__ring *ring = choose_ring(call, port);
 
-	if (FAR_UNLIKELY(!ring)) {
-		far__port_leave(port);
+	if (FAR_UNLIKELY(!ring))
 		return false;
-	}
 	call->port = port;
 	call->ring = ring;
 	/* Who waits sees to the deadline; nobody may wait for a task. */
@@ -616,12 +655,24 @@ void far__holds_release(struct far__holds *holds)
 		far__heap_free(holds->result);
 	if (holds->result_on_malloc)
 		free(holds->result);
+	if (holds->kept.by_call)
+		holds->kept.release(holds->kept.object);
+	holds->kept.by_call = false;
 	for (unsigned i = 0; i < holds->nbuffers; i++)
 		if (holds->buffers[i].use & FAR_COPY_ON_HEAP)
 			far__heap_free(holds->buffers[i].there);
 		else if (holds->buffers[i].use & FAR_COPY_PRIVATE)
 			free(holds->buffers[i].there);
 	holds->nbuffers = 0;
+}
+
+void far__reply_release(const struct far__ring *ring, uint32_t position)
+{
+	struct far__message reply;
+
+	far__ring_read(ring, position, &reply, true);
+	if ((reply.info & 0xff) == FAR_RAISED)
+		far__heap_free((void *)(uintptr_t)reply.word[1]);
 }
 
 void far__reply_of_dead(const struct far__slave *slave, bool begun, struct far__message *reply)
@@ -888,6 +939,9 @@ static int unanswered(struct far__call *call, struct far_registers *registers, s
 
 	if (far__is_dead(port->slave->number) || far__ring_is_answered(call->ring, position)) {
 		far__port_reply(port, call->ring, position, false, &reply);
+		/* A thread that is left to itself goes on with it, for nobody knows how long: that is lost. */
+		if (port->slave->kind != FAR_PROCESS && call->kept)
+			call->kept->by_call = !far__ring_is_answered(call->ring, position);
 		return far__conclude(call->site, call->result, (uintptr_t)call->slave, &reply, holds, registers);
 	}
 	bool late = !far_interrupted();
@@ -895,6 +949,7 @@ static int unanswered(struct far__call *call, struct far_registers *registers, s
 	far__holds_end_callbacks(holds);
 	bool ran = !far__port_give_up(port, call->ring, position, late);
 
+	far__holds_keep(holds, call->kept);
 	far__port_abandon(port, holds);
 	if (late)
 		far__fail_late(call->site, (uintptr_t)call->slave, ran);
@@ -1022,10 +1077,7 @@ static struct far__port *enter_quickly(const struct far__call *call)
 	    call->within != FAR__SLAVES_DEADLINE || atomic_load_explicit(&port->shared, memory_order_relaxed) ||
 	    !is_at_hand(call))
 		return NULL;
-	if (FAR_LIKELY(far__port_enter(port, thread->last_handle)))
-		return port;
-	far__port_leave(port);
-	return NULL;
+	return FAR_LIKELY(far__port_enter(port, thread->last_handle)) ? port : NULL;
 }
 
 static void begin_callbacks(const struct far__call *call)

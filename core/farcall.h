@@ -640,6 +640,7 @@ FAR_API void far_status(FILE *stream);
  * stores the argument registers and the stack words: they are the message.
  */
 struct far__task;
+struct far__kept;
 
 /* What is known of a call when it is compiled. */
 struct far__site {
@@ -687,6 +688,7 @@ struct far__call {
 	void *port, *ring, *result_at;
 	uint32_t slot_used, inline_used;
 	uint32_t life;			/* of its slave, which alone can make it; or 0 */
+	struct far__kept *kept;		/* what it uses until it has ended, or NULL */
 	uint64_t deadline;		/* set when it is begun */
 };
 
@@ -703,6 +705,7 @@ static inline __attribute__((always_inline)) void far__start(struct far__call *c
 	c->argument = c->nbuffers = c->result = c->begun = c->failed = c->in_place = c->timed = 0;
 	c->within = within;
 	c->port = c->ring = c->result_at = (void *)0;
+	c->kept = (struct far__kept *)0;
 	c->slot_used = c->inline_used = c->life = 0;
 }
 

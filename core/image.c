@@ -111,10 +111,7 @@ bool far__image_is_common(const void *function)
 
 enum far__reach far__image_reach(const struct far__slave *slave, const void *p)
 {
-	uintptr_t v = (uintptr_t)p;
-
-	/* What no object can lie at is a number, like NULL or MAP_FAILED. */
-	if (far__space_in_heap(p) || v < 65536 || v > (uintptr_t)-4096 || far__space_in_control(p))
+	if (far__space_in_heap(p) || far__is_number(p) || far__space_in_control(p))
 		return FAR_REACHES;
 	int window = far__space_window(p);
 

@@ -180,6 +180,19 @@ extern bool (*far__library_find)(struct far__call *call);
  */
 #define FAR_OF_LIFE(p, incarnation) (far__c.life = far__life(incarnation), far_remote(p))
 
+/*
+ * What a call uses in the slave until its function has returned there, which may be long after
+ * it is not waited for any more: then it is released, and .by_call tells its owner not to.
+ */
+struct far__kept {
+	void (*release)(void *object);
+	void *object;
+	bool by_call;
+};
+
+/* As an argument of a call: it uses @kept_. */
+#define FAR_KEEPING(p, kept_) (far__c.kept = (kept_), (p))
+
 /* Only this incarnation of its slave can make the call: false if that is not so already of another. */
 static inline bool far__set_life(struct far__call *call, uint32_t incarnation)
 {
@@ -238,6 +251,12 @@ struct far__proxies {
 };
 extern struct far__proxies far__proxies;
 
+/* Where no object can lie: a number, like NULL or MAP_FAILED. */
+static inline bool far__is_number(const void *p)
+{
+	return (uintptr_t)p < 65536 || (uintptr_t)p > (uintptr_t)-4096;
+}
+
 static inline bool far__is_proxy(const void *p)
 {
 	return (uintptr_t)p - far__proxies.begin < far__proxies.size;
@@ -254,9 +273,10 @@ struct far__slave;
 struct far__port {
 	struct far__lane lane;
 	struct far__slave *slave;
-	_Atomic uint32_t busy;		/* its thread is using it; see far__port_enter() */
+	_Atomic uint32_t busy[4];	/* its thread is using it, by the slave's generation; see far__port_enter() */
+	uint8_t turn;			/* which of them, now */
 	_Atomic uintptr_t handle;	/* the slave's, while calls may be made; 0 when closed */
-	_Atomic uint64_t holder;	/* the thread it belongs to, by far__thread.id */
+	_Atomic uint64_t holder;	/* the thread it belongs to, by far__thread.id; if it is shared, that which is in it, or 0 */
 	_Atomic uint32_t claimed;	/* its holder is at its tasks; see far__port_claim() */
 	_Atomic uint32_t visited;	/* enum far__visited: so may be other threads */
 	uint8_t number;
@@ -304,6 +324,7 @@ struct far__slave {
 	pthread_mutex_t shared;		/* held to use the shared port */
 	uint32_t ports_taken;
 	_Atomic uint32_t visitors;	/* threads that wait for tasks by looking at others' ports */
+	_Atomic uint32_t restarters;	/* that are in far_slave_restart(): it is not closed before they have done */
 	struct far__port port[FAR_LANES];
 };
 
@@ -455,13 +476,26 @@ struct far__holds {
 	bool result_on_heap, result_on_malloc;
 	uint8_t nbuffers;
 	struct far__buffer *buffers;
+	struct far__kept kept;		/* with .by_call */
 };
+
+/* The call is not waited for any more: what it was using is its own. */
+static inline void far__holds_keep(struct far__holds *holds, struct far__kept *kept)
+{
+	if (!kept)
+		return;
+	kept->by_call = true;
+	holds->kept = *kept;
+}
 
 void far__holds_release(struct far__holds *holds);
 
+/* The reply at @position will not be read: free what it holds. */
+void far__reply_release(const struct far__ring *ring, uint32_t position);
+
 static inline bool far__holds_nothing(const struct far__holds *holds)
 {
-	return !holds->nbuffers && !holds->arguments && !holds->result;
+	return !holds->nbuffers && !holds->arguments && !holds->result && !holds->kept.by_call;
 }
 
 /* The call is not waited for any more: nor are its callbacks answered. */
@@ -588,27 +622,50 @@ static inline void far__barrier_with_closer(void)
 		atomic_signal_fence(memory_order_seq_cst);
 }
 
-/* False: it is closed; leave all the same. */
+/*
+ * A thread that had the port before, for an earlier slave of that number, may be looking just
+ * now whether it still has: it counts elsewhere, for neither makes that a locked instruction.
+ */
+static inline unsigned far__port_turn(uintptr_t handle)
+{
+	return handle / FAR_SLAVES_MAX % (sizeof ((struct far__port *)0)->busy / sizeof ((struct far__port *)0)->busy[0]);
+}
+
+static inline void far__port_uncount(struct far__port *port, _Atomic uint32_t *busy)
+{
+	bool shared = port->shared;
+	uint32_t left = atomic_load_explicit(busy, memory_order_relaxed) - 1;
+
+	if (FAR_UNLIKELY(shared) && !left)
+		port->holder = 0;
+	/* release: the closer may take the slots when it sees this. */
+	atomic_store_explicit(busy, left, memory_order_release);
+	if (FAR_UNLIKELY(shared))
+		pthread_mutex_unlock(&port->slave->shared);
+}
+
+/* False: it is closed, and not entered. */
 static inline bool far__port_enter(struct far__port *port, uintptr_t handle)
 {
 	if (FAR_UNLIKELY(port->shared))
 		pthread_mutex_lock(&port->slave->shared);
+	_Atomic uint32_t *busy = &port->busy[far__port_turn(handle)];
+
 	/* A count, because a slave that waits for itself may make calls meanwhile. */
-	atomic_store_explicit(&port->busy, atomic_load_explicit(&port->busy, memory_order_relaxed) + 1,
-			      memory_order_relaxed);
+	atomic_store_explicit(busy, atomic_load_explicit(busy, memory_order_relaxed) + 1, memory_order_relaxed);
 	far__barrier_with_closer();	/* partner: far__ports_shut() */
-	return atomic_load_explicit(&port->handle, memory_order_acquire) == handle;
+	if (FAR_LIKELY(atomic_load_explicit(&port->handle, memory_order_acquire) == handle)) {
+		if (FAR_UNLIKELY(port->shared))
+			port->holder = far__thread.id;
+		return true;
+	}
+	far__port_uncount(port, busy);
+	return false;
 }
 
 static inline void far__port_leave(struct far__port *port)
 {
-	bool shared = port->shared;
-
-	/* release: the closer may take the slots when it sees this. */
-	atomic_store_explicit(&port->busy, atomic_load_explicit(&port->busy, memory_order_relaxed) - 1,
-			      memory_order_release);
-	if (FAR_UNLIKELY(shared))
-		pthread_mutex_unlock(&port->slave->shared);
+	far__port_uncount(port, &port->busy[port->turn]);
 }
 
 /*
@@ -724,6 +781,9 @@ void far__port_abandon(struct far__port *port, const struct far__holds *holds);
 /* Whether such a call still has the call slot. */
 bool far__port_is_abandoned(struct far__port *port);
 
+/* Whether this thread is in one of its calls to the slave: in a callback of it. */
+bool far__port_is_in(const struct far__slave *slave);
+
 /* Let nobody in any more, and wait until all have left: false if not before the deadline. */
 void far__ports_shut(struct far__slave *slave);
 bool far__ports_idle(struct far__slave *slave, uint64_t deadline);
@@ -741,13 +801,37 @@ void far__thread_known(void);
 
 uint64_t far__deadline(int timeout_ms);
 
+/* Sleep for 50 us, until what another thread does in less is looked at again. */
+void far__pause(void);
+
 /* far__park_sleep(), of a slave so that far_cancel() finds it. @ready must look for far_interrupted(). */
 bool far__sleep_within_call(struct far__park *park, bool (*ready)(void *), void *arg, uint64_t deadline);
 
-/* A call of a slave, and whether it is late, in one word: see far__segment.cancelled. */
-static inline uint64_t far__call_id(bool late, unsigned lane, unsigned ring, uint32_t position)
+/*
+ * The notice that a call is given: by when it shall have ended, and whether its deadline is
+ * over. In one word, so that none is given another's time: its position, a bit, and the
+ * lower 31 of the time in ms. Who gives one sees to it that it is of a call that runs, and
+ * the one due first if there are two, for a slave that waits for itself.
+ */
+static inline uint64_t far__notice(uint32_t position, bool late, uint64_t when)
 {
-	return (uint64_t)late << 63 | (uint64_t)lane << 33 | (uint64_t)ring << 32 | position;
+	return (uint64_t)position << 32 | (uint64_t)late << 31 | (when / 1000000 & 0x7fffffff);
+}
+
+static inline uint32_t far__notice_position(uint64_t notice)
+{
+	return (uint32_t)(notice >> 32);
+}
+
+static inline bool far__notice_is_late(uint64_t notice)
+{
+	return notice >> 31 & 1;
+}
+
+/* How many ms are left at the time @now. */
+static inline int32_t far__notice_left(uint64_t notice, uint64_t now)
+{
+	return (int32_t)((uint32_t)(notice - now / 1000000) << 1) / 2;
 }
 
 /* ---------------------------------------------------------------- back.c */

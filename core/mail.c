@@ -42,7 +42,8 @@ static int take_fd(uint64_t secret)
 		} control;
 		struct iovec data = { &got, sizeof got };
 		struct msghdr m = {
-			.msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control,
+			.msg_iov = &data, .msg_iovlen = 1, .msg_control = &control,
+			.msg_controllen = CMSG_LEN(sizeof(int)),	/* of CMSG_SPACE() the kernel would fill the rest with another */
 		};
 		long n = SYS(recvmsg, mailbox, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 

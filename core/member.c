@@ -22,6 +22,9 @@ unsigned far__member_take(uint32_t owner, int *err)
 		    !shm_cas(&m->state, FAR_FREE, FAR_BEING_MADE | far__self << FAR_STATE_BITS))
 			continue;
 		far__point("member.taken");
+		/* What is still wanted was wanted of an earlier slave. */
+		shm_and(&family->kill[number / 32], ~(1u << number % 32));
+		shm_and(&family->restart[number / 32], ~(1u << number % 32));
 		shm_set(&m->owner, owner);
 		shm_set(&family->last, number);
 		*err = far__space_commit(number, 0, sizeof(struct far__segment));

@@ -16,6 +16,11 @@ static pthread_key_t thread_key;
 static _Atomic uint64_t last_id;
 static bool have_key;
 
+void far__pause(void)
+{
+	SYS(nanosleep, &(struct timespec){ .tv_nsec = 50000 }, NULL);
+}
+
 uint64_t far__deadline(int timeout_ms)
 {
 	return timeout_ms < 0 ? FAR_FOREVER : timeout_ms == 0 ? 0 : far__now() + (uint64_t)timeout_ms * 1000000;
@@ -33,6 +38,16 @@ static void end_in_callback(struct far__port *port)
 	port->lane.consumer = &port->lane.segment->slave;
 }
 
+/* The same, of a port that others use, too, and that such a callback has left locked. */
+static void leave_shared(struct far__port *port)
+{
+	if (atomic_load_explicit(&port->holder, memory_order_relaxed) != far__thread.id)
+		return;
+	end_in_callback(port);
+	for (uint32_t n = port->busy[port->turn]; n; n--)
+		far__port_leave(port);
+}
+
 static void thread_ends(void *unused)
 {
 	struct far__thread *thread = &far__thread;
@@ -46,15 +61,19 @@ static void thread_ends(void *unused)
 	for (unsigned n = 0; thread->port && n < FAR_SLAVES_MAX; n++) {
 		struct far__port *port = thread->port[n];
 
-		if (!port || port->shared)
+		if (!port)
 			continue;
+		if (port->shared) {
+			leave_shared(port);
+			continue;
+		}
 		pthread_mutex_lock(&port->slave->lock);
 		/* Closing has taken the port from us already, if it is closed. */
 		if (port->holder == thread->id) {
 			port->slave->ports_taken &= ~(1u << port->number);
 			end_in_callback(port);
 			/* A call that was served while this thread waited here has ended it, by pthread_exit() say. */
-			atomic_store_explicit(&port->busy, 0, memory_order_release);
+			atomic_store_explicit(&port->busy[port->turn], 0, memory_order_release);
 		}
 		pthread_mutex_unlock(&port->slave->lock);
 	}
@@ -109,15 +128,30 @@ void far__port_visit(struct far__port *port)
 		sched_yield();
 }
 
+static bool is_busy(const struct far__port *port)
+{
+	uint32_t busy = 0;
+
+	for (size_t i = 0; i < sizeof port->busy / sizeof port->busy[0]; i++)
+		busy |= atomic_load_explicit(&port->busy[i], memory_order_acquire);
+	return busy;
+}
+
+bool far__port_is_in(const struct far__slave *slave)
+{
+	const struct far__port *port = far__thread.port ? far__thread.port[slave->number] : NULL;
+
+	return port && atomic_load_explicit(&port->holder, memory_order_relaxed) == far__thread.id &&
+	       atomic_load_explicit(&port->busy[port->turn], memory_order_relaxed);
+}
+
 bool far__ports_idle(struct far__slave *slave, uint64_t deadline)
 {
 	for (unsigned i = 0; i < FAR_LANES; i++) {
-		while (atomic_load_explicit(&slave->port[i].busy, memory_order_acquire)) {
+		while (is_busy(&slave->port[i])) {
 			if (deadline != FAR_FOREVER && far__now() >= deadline)
 				return false;
-			struct timespec t = { .tv_nsec = 50000 };
-
-			SYS(nanosleep, &t, NULL);
+			far__pause();
 		}
 	}
 	return true;
@@ -191,7 +225,9 @@ static struct far__port *take_port(struct far__slave *slave, uintptr_t handle, c
 		if (!port->open)
 			open_lane(slave, port, number);
 		slave->ports_taken |= 1u << number;
-		port->holder = far__thread.id;
+		if (!port->shared)
+			port->holder = far__thread.id;
+		port->turn = (uint8_t)far__port_turn(handle);
 		atomic_store_explicit(&port->handle, handle, memory_order_release);
 	}
 	pthread_mutex_unlock(&slave->lock);
@@ -232,6 +268,24 @@ struct far__port *far__port_find(uintptr_t handle, const struct far__site *site)
 
 /* ------------------------------------------------------------ giving up */
 
+/* Have the zygote kill the slave if it still runs the call in @ms. */
+static void give_notice(const struct far__ring *ring, uint64_t *notice, uint32_t position, bool late, int ms)
+{
+	uint64_t now = far__now(), before;
+	uint64_t when = ms ? now + (uint64_t)(ms + 1) * 1000000 : now;	/* not early: the notice drops what is less than a ms */
+
+	do {
+		before = shm_load64(notice);
+		uint32_t other = far__notice_position(before);
+
+		/* It has just ended; or the slave is to be killed for another that it runs, and not later. */
+		if (!far__ring_is_asked(ring, position) ||
+		    (before && other != position && far__ring_is_asked(ring, other) && far__notice_left(before, now) <= ms))
+			return;
+	} while (!shm_cas64(notice, before, far__notice(position, late, when)));
+	far__zygote_watch(when);
+}
+
 bool far__port_give_up(struct far__port *port, const struct far__ring *ring, uint32_t position, bool late)
 {
 	struct far__slave *slave = port->slave;
@@ -249,13 +303,8 @@ bool far__port_give_up(struct far__port *port, const struct far__ring *ring, uin
 	bool at_once = late || slave->kill_on_cancel, queued = ring == &port->lane.queue;
 
 	/* Of a queued call the slave itself knows the deadline: if it runs it, it has told the zygote. */
-	if (slave->kind == FAR_PROCESS && (late ? !queued : at_once || slave->grace_ms)) {
-		uint64_t when = far__now() + (at_once ? 0 : (uint64_t)slave->grace_ms * 1000000);
-
-		shm_store64(&segment->cancelled, far__call_id(late, port->number, queued, position));
-		shm_store64(&segment->grace, when);
-		far__zygote_watch(when);
-	}
+	if (slave->kind == FAR_PROCESS && (late ? !queued : at_once || slave->grace_ms))
+		give_notice(ring, &port->lane.head->notice[queued], position, late, at_once ? 0 : slave->grace_ms);
 	return false;
 }
 
@@ -269,7 +318,7 @@ void far__port_abandon(struct far__port *port, const struct far__holds *holds)
 		return;		/* without memory its far-heap blocks stay until the family ends */
 	*left = *holds;
 	left->buffers = malloc(holds->nbuffers * sizeof *left->buffers);
-	if (left->buffers)
+	if (left->buffers && holds->nbuffers)
 		memcpy(left->buffers, holds->buffers, holds->nbuffers * sizeof *left->buffers);
 	else
 		left->nbuffers = 0;
@@ -298,6 +347,7 @@ bool far__port_is_abandoned(struct far__port *port)
 	if (!far__ring_is_answered(ring, ring->position - 1))
 		return true;
 	port->abandoned = false;
+	far__reply_release(ring, ring->position - 1);
 	free_left(port);
 	return false;
 }
@@ -324,6 +374,7 @@ void far__ports_empty(struct far__slave *slave, bool in_use)
 		port->open = false;
 	}
 	/* Their tasks have moved, which they see when they look again: see far__task_collect(). */
+	shm_fence();	/* partner: visit() in task.c, which counts and then looks */
 	while (atomic_load(&slave->visitors))
 		sched_yield();
 	pthread_mutex_lock(&slave->lock);	/* threads that end take their bit out */

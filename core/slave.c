@@ -348,6 +348,15 @@ static struct far__slave *open_once(const struct far__site *site, unsigned numbe
 	pthread_mutex_lock(&once);
 	struct far__slave *slave = far__slave_by_number(number);
 
+	/* A member that calls are made back to has ended, and another has its number. */
+	if (slave && slave->kind == FAR_OWNER && slave->handle != far__member_handle(number)) {
+		pthread_mutex_lock(&slave->lock);
+		slave->handle = 0;
+		far__ports_shut(slave);
+		pthread_mutex_unlock(&slave->lock);
+		far__ports_idle(slave, FAR_FOREVER);
+		far__ports_empty(slave, false);
+	}
 	/* There is a closed one if a slave of this process had the number before. */
 	if (!slave || !slave->handle)
 		slave = open_slave(site, number, kind, server, &none);
@@ -529,6 +538,11 @@ int far_slave_close(struct far_slave *handle)
 						  : "slave \"%s\" cannot close itself", slave->name);
 		return -EINVAL;
 	}
+	if (far__port_is_in(slave)) {
+		far__fail(FAR_EINVAL, EDEADLK, "far_slave_close", NULL,
+			  "slave \"%s\" cannot be closed in a callback of a call to it, before that has returned", slave->name);
+		return -EINVAL;
+	}
 	/* Locked, for a thread that is taking a port opens it when it has seen the handle. */
 	pthread_mutex_lock(&slave->lock);
 	bool closing = atomic_compare_exchange_strong(&slave->handle, &open, 0);
@@ -540,6 +554,8 @@ int far_slave_close(struct far_slave *handle)
 		far__fail(FAR_ECLOSED, EBADF, "far_slave_close", NULL, "another thread is closing the slave");
 		return -EINVAL;
 	}
+	while (atomic_load(&slave->restarters))
+		far__pause();
 	if (far__proxies.slave_closed)
 		far__proxies.slave_closed((uintptr_t)handle);
 	uint64_t deadline = slave->close_ms ? far__deadline(slave->close_ms) : FAR_FOREVER;
@@ -561,6 +577,22 @@ static bool has_restarted(void *arg)
 	return shm_load(&r->member->restarts) != r->before || !far__zygote_alive();
 }
 
+static int restart(struct far__slave *slave)
+{
+	struct far__member *m = far__member(slave->number);
+	struct restarted r = { m, shm_load(&m->restarts) };
+
+	shm_cas(&m->verdict, FAR_BY_OTHERS, FAR_BY_RESTART);
+	far__zygote_restart(slave->number);
+	far__thread_known();
+	far__park_sleep(&slave->segment->control, has_restarted, &r, FAR_FOREVER);
+	if (!far__is_dead(slave->number))
+		return 0;
+	far__fail(FAR_EDIED, EOWNERDEAD, "far_slave_restart", NULL, "slave process \"%s\" could not be started again",
+		  slave->name);
+	return -EOWNERDEAD;
+}
+
 int far_slave_restart(struct far_slave *handle)
 {
 	struct far__slave *slave = far__slave_find((uintptr_t)handle, "far_slave_restart", NULL);
@@ -572,17 +604,14 @@ int far_slave_restart(struct far_slave *handle)
 			  "slave \"%s\" is a thread, which cannot be killed and started again", slave->name);
 		return -EINVAL;
 	}
-	struct far__member *m = far__member(slave->number);
-	struct restarted r = { m, shm_load(&m->restarts) };
+	/* Count, then look whether it is still open; who closes it says so, and then looks at the count. */
+	atomic_fetch_add(&slave->restarters, 1);
+	int result = atomic_load(&slave->handle) == (uintptr_t)handle ? restart(slave) : -EINVAL;
 
-	shm_cas(&m->verdict, FAR_BY_OTHERS, FAR_BY_RESTART);
-	far__zygote_restart(slave->number);
-	far__park_sleep(&slave->segment->control, has_restarted, &r, FAR_FOREVER);
-	if (!far__is_dead(slave->number))
-		return 0;
-	far__fail(FAR_EDIED, EOWNERDEAD, "far_slave_restart", NULL, "slave process \"%s\" could not be started again",
-		  slave->name);
-	return -EOWNERDEAD;
+	atomic_fetch_sub(&slave->restarters, 1);
+	if (result == -EINVAL)
+		far__fail(FAR_ECLOSED, EBADF, "far_slave_restart", NULL, "another thread is closing the slave");
+	return result;
 }
 
 void far__slaves_gone(void)

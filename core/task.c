@@ -246,7 +246,9 @@ static inline struct far__port *claim(struct task *t)
 
 	if (!port || !far__port_is_mine(port))
 		return NULL;
-	if (far__port_enter(port, atomic_load_explicit(&t->handle, memory_order_relaxed)) && far__port_claim(port))
+	if (!far__port_enter(port, atomic_load_explicit(&t->handle, memory_order_relaxed)))
+		return NULL;
+	if (far__port_claim(port))
 		return port;
 	far__port_leave(port);
 	return NULL;
@@ -309,11 +311,12 @@ static bool save_body(struct far__holds *holds, size_t result_size)
 /* Nobody will ask for it: but if it failed, say so. */
 static void conclude_forgotten(struct task *t, uint64_t generation, const struct far__message *reply)
 {
-	if (FAR_UNLIKELY((reply->info & 0xff) != FAR_RETURNED) && !t->quiet) {
+	if (FAR_UNLIKELY((reply->info & 0xff) != FAR_RETURNED)) {
 		struct far_error error;
 
 		far__explain(&error, t->site, t->handle, reply);
-		far__complain(error.message);
+		if (!t->quiet)
+			far__complain(error.message);
 	}
 	if (t->holding)
 		far__holds_release(&t->holds);
@@ -575,16 +578,24 @@ static void await_mine(struct waiting *w, uint64_t deadline)
 
 	if (!port || !far__port_is_mine(port))
 		return;
-	if (far__port_enter(port, atomic_load_explicit(&w->task->handle, memory_order_relaxed)) &&
-	    atomic_load_explicit(&w->task->word, memory_order_acquire) == word_of(w->generation, RUNNING))
+	if (!far__port_enter(port, atomic_load_explicit(&w->task->handle, memory_order_relaxed)))
+		return;
+	if (atomic_load_explicit(&w->task->word, memory_order_acquire) == word_of(w->generation, RUNNING))
 		far__port_await(port, &port->lane.queue, w->task->position, deadline, is_done, w);
 	far__port_leave(port);
 }
 
 /* A LOCKED task that is no longer waited for ends without its reply: whether it had begun. */
-static bool give_up(struct task *t, uint64_t generation, bool late)
+static bool give_up(const struct far__call *call, struct task *t, uint64_t generation, bool late)
 {
 	struct far__port *port = t->port;
+
+	if (call->kept) {
+		if (!t->holding)
+			t->holds = (struct far__holds){ 0 };
+		far__holds_keep(&t->holds, call->kept);
+		t->holding = true;
+	}
 
 	if (t->holding)
 		far__holds_end_callbacks(&t->holds);
@@ -596,13 +607,13 @@ static bool give_up(struct task *t, uint64_t generation, bool late)
 }
 
 /* A call that was made by way of the queue, and is not waited for any more: false if it has just been answered. */
-static bool abandon(struct task *t, uint64_t generation)
+static bool abandon(const struct far__call *call, struct task *t, uint64_t generation)
 {
 	uint64_t word = word_of(generation, RUNNING);
 
 	if (!atomic_compare_exchange_strong(&t->word, &word, word_of(generation, LOCKED)))
 		return false;
-	give_up(t, generation, false);
+	give_up(call, t, generation, false);
 	return true;
 }
 
@@ -620,7 +631,7 @@ static bool await_reply(const struct far__call *call, struct waiting *w)
 		const struct far__site *site = t->site;
 		uintptr_t handle = t->handle;
 
-		far__fail_late(site, handle, give_up(t, w->generation, true));
+		far__fail_late(site, handle, give_up(call, t, w->generation, true));
 		return false;
 	}
 	far__point("task.looked");
@@ -628,7 +639,7 @@ static bool await_reply(const struct far__call *call, struct waiting *w)
 	await(w, deadline);
 	if (!far_interrupted() && !(port && far__port_is_unwanted(port)))
 		return true;
-	if (call->op != FAR__OP_WAIT && !abandon(t, w->generation))
+	if (call->op != FAR__OP_WAIT && !abandon(call, t, w->generation))
 		return true;
 	far__fail(FAR_ECANCELLED, ECANCELED, call->site->function, call->site, "the call that waited for it was cancelled%s",
 		  call->op == FAR__OP_WAIT ? ": the task can still be waited for" : "");

@@ -342,6 +342,11 @@ static void kill_number(unsigned number)
 	/* We are its parent, so the pid is its own until we wait for it. */
 	if (z.slave[number].pid && kill(z.slave[number].pid, SIGKILL) == 0)
 		shm_add(&far__family()->killed, 1);
+	/* Between two incarnations there will be no more. */
+	if (!z.slave[number].pid && z.slave[number].due) {
+		z.slave[number].due = 0;
+		far__member_dead(number, shm_load(&far__member(number)->status));
+	}
 }
 
 static void kill_wanted(void)
@@ -488,7 +493,6 @@ static bool respawn(unsigned number, uint32_t status)
 	z.slave[number].taken = calls_taken(number);
 	shm_store64(&segment->deadline, 0);
 	shm_store64(&segment->asleep, 0);
-	shm_store64(&segment->grace, 0);
 	shm_store(&segment->doomed, 0);
 	if (!z.slave[number].vain)
 		return start(number, true) == 0;
@@ -513,6 +517,16 @@ static void replace_or_end(unsigned number, uint32_t status)
 	far__park_wake(&segment->control);
 }
 
+/* Who wanted it may have died meanwhile, and the slave with him. */
+static bool is_owned_process(unsigned number)
+{
+	const struct far__member *m = far__member(number);
+	uint32_t state = shm_load(&m->state), owner = shm_load(&m->owner);
+
+	return (state == FAR_ALIVE || state == FAR_CRASHED || state == FAR_DEAD) && owner != FAR_NOBODY && owner != FAR_DOOMED &&
+	       shm_load(&m->pid);
+}
+
 static void restart_wanted(void)
 {
 	struct far__family *family = far__family();
@@ -523,6 +537,8 @@ static void restart_wanted(void)
 		for (uint32_t bits = shm_swap(&family->restart[w], 0); bits; bits &= bits - 1) {
 			unsigned number = 32 * w + (unsigned)__builtin_ctz(bits);
 
+			if (!is_owned_process(number))
+				continue;
 			z.slave[number].restart = true;
 			z.slave[number].due = 0;
 			if (z.slave[number].pid)
@@ -694,32 +710,46 @@ static void bury(unsigned number, int status)
 
 /* ------------------------------------------------------------ deadlines */
 
-/* Does the slave still run the call with that id? */
-static bool runs(unsigned number, uint64_t id)
+/* Look at the notices that calls of a slave were given: why it is to be killed, if it is; or else when to look again. */
+static enum far__verdict read_notices(unsigned number, uint64_t now, uint64_t *next)
 {
-	unsigned lane_number = id >> 33 & 0xff;
 	struct far__lane lane;
 
-	if (lane_number >= FAR_LANES)
-		return false;
-	far__lane_attach(&lane, number, lane_number);
-	if (id >> 32 & 1)
-		far__lane_attach_queue(&lane, number, lane_number);
-	return far__ring_is_asked(id >> 32 & 1 ? &lane.queue : &lane.call, (uint32_t)id);
+	for (unsigned i = 0; next_lane(number, &i, &lane);) {
+		const struct far__ring *ring[] = { &lane.call, &lane.queue };
+
+		for (int k = 0; k < FAR_RINGS && ring[k]->slots; k++) {
+			uint64_t notice = shm_load64(&lane.head->notice[k]);
+
+			if (!notice)
+				continue;
+			if (!far__ring_is_asked(ring[k], far__notice_position(notice))) {
+				shm_cas64(&lane.head->notice[k], notice, 0);	/* it has ended */
+				continue;
+			}
+			int32_t left = far__notice_left(notice, now);
+
+			if (left <= 0)
+				return far__notice_is_late(notice) ? FAR_BY_DEADLINE : FAR_BY_CANCEL;
+			uint64_t when = (now / 1000000 + (uint64_t)left) * 1000000;
+
+			if (when < *next)
+				*next = when;
+		}
+	}
+	return FAR_BY_OTHERS;
 }
 
-/* Why the slave is to be killed at this time, if it is. */
-static enum far__verdict judge(unsigned number, uint64_t now)
+/* Why the slave is to be killed at this time, if it is; or else when to look again, or FAR_FOREVER. */
+static enum far__verdict judge(unsigned number, uint64_t now, uint64_t *next)
 {
 	const struct far__segment *segment = far__space_segment(number);
-	uint64_t deadline = shm_load64(&segment->deadline), grace = shm_load64(&segment->grace);
-	uint64_t cancelled = shm_load64(&segment->cancelled);
+	uint64_t deadline = shm_load64(&segment->deadline);
 
+	*next = deadline ? deadline : FAR_FOREVER;
 	if (deadline && deadline <= now)
 		return FAR_BY_DEADLINE;
-	if (grace && grace <= now && runs(number, cancelled))
-		return cancelled >> 63 ? FAR_BY_DEADLINE : FAR_BY_CANCEL;
-	return FAR_BY_OTHERS;
+	return read_notices(number, now, next);
 }
 
 /*
@@ -727,15 +757,15 @@ static enum far__verdict judge(unsigned number, uint64_t now)
  * Once it is doomed it takes none: after the barrier either the end of the call in
  * question is seen here, or the slave sees that it is doomed behind that.
  */
-static bool kill_if_guilty(unsigned number, uint64_t now)
+static bool kill_if_guilty(unsigned number, uint64_t now, uint64_t *next)
 {
 	struct far__segment *segment = far__space_segment(number);
 
-	if (judge(number, now) == FAR_BY_OTHERS)
+	if (judge(number, now, next) == FAR_BY_OTHERS)
 		return false;
 	shm_store(&segment->doomed, 1);
 	far__park_barrier();	/* partner: await_judgement() in the slave, before each call */
-	enum far__verdict verdict = judge(number, now);
+	enum far__verdict verdict = judge(number, now, next);
 
 	if (verdict == FAR_BY_OTHERS) {
 		shm_store(&segment->doomed, 0);
@@ -760,19 +790,9 @@ static uint64_t check_due(unsigned number, uint64_t now)
 /* Kill a slave whose time is over; and when to look again, or FAR_FOREVER. */
 static uint64_t check_slave(unsigned number, uint64_t now)
 {
-	struct far__segment *segment = far__space_segment(number);
-	uint64_t grace = shm_load64(&segment->grace);
+	uint64_t next;
 
-	if (kill_if_guilty(number, now))
-		return FAR_FOREVER;
-	/* It is over for that call; another may just have been cancelled. */
-	if (grace && grace <= now)
-		shm_cas64(&segment->grace, grace, 0);
-	uint64_t deadline = shm_load64(&segment->deadline);
-
-	grace = shm_load64(&segment->grace);
-	deadline = deadline ? deadline : FAR_FOREVER;
-	return grace && grace < deadline ? grace : deadline;
+	return kill_if_guilty(number, now, &next) ? FAR_FOREVER : next;
 }
 
 /* Give some of what the far heap keeps back, if it is time; and when to do more, or FAR_FOREVER. */

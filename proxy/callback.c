@@ -80,7 +80,7 @@ static void call_back(ffi_cif *cif, void *result, void **arguments, void *shared
 	if (!shm_load(&s->upcall.wanted)) {
 		fail_ended(site->function);
 	} else if (far__upcall_begin(&s->upcall, site, &before)) {
-		far__signature_invoke(signature, (struct far_slave *)s->upcall.owner, 0, (void *)(uintptr_t)s->function, arguments,
+		far__signature_invoke(signature, (struct far_slave *)s->upcall.owner, 0, NULL, (void *)(uintptr_t)s->function, arguments,
 				      result);
 		far__upcall_end(&before);
 		if (far__failed && !shm_load(&s->upcall.wanted))
@@ -216,8 +216,10 @@ static struct described *describe(const void *planted, const char *text, const s
 
 /* ------------------------------------------------------------- those there are */
 
-static void free_kept(struct kept *k)
+static void free_kept(void *kept)
 {
+	struct kept *k = kept;
+
 	far__heap_free(k->shared);
 	free(k);
 }
@@ -266,10 +268,13 @@ static struct kept *new_callback(struct far__port *port, uintptr_t slave, const 
 	s->function = function;
 	s->described = d;
 	*k = (struct kept){ .callback.upcall = &s->upcall, .function = function, .planted = planted, .shared = s };
-	k->code = far_invoke((struct far_slave *)slave, make_closure, s);
+	struct far__kept kept = { free_kept, k, false };
+
+	k->code = far_invoke((struct far_slave *)slave, make_closure, FAR_KEEPING(s, &kept));
 	if (far__failed) {
 		far__blame(asker->function, asker->site, "");
-		free_kept(k);
+		if (!kept.by_call)
+			free_kept(k);
 		return NULL;
 	}
 	far__proxies.free_callbacks = free_callbacks;
@@ -320,10 +325,11 @@ static struct kept *keep(uintptr_t slave, const void *function, const void *plan
 
 	if (!port)
 		return NULL;
-	if (far__port_enter(port, slave))
-		k = find_or_make(port, slave, function, planted, text, asker);
-	else
+	if (!far__port_enter(port, slave)) {
 		far__fail(FAR_ECLOSED, EBADF, asker->function, asker->site, "the slave is closed");
+		return NULL;
+	}
+	k = find_or_make(port, slave, function, planted, text, asker);
 	far__port_leave(port);
 	return k;
 }

@@ -33,6 +33,12 @@ struct bound {
 	struct far__mirror *mirror;	/* what the slave is told to call, in the far heap */
 };
 
+/* A copy of a table. */
+struct shown {
+	char *here;			/* in the proxy's data; NULL: there is none */
+	char *real;
+};
+
 struct proxy {
 	struct proxy *next;		/* of those that are dropped, the next newer */
 	uintptr_t slave;		/* its handle ... */
@@ -40,7 +46,7 @@ struct proxy {
 	char *real;			/* where that is */
 	const struct far__class *class;
 	char *data;			/* in the pool */
-	char **tables;			/* in .data too, as many as the class has; NULL: there is none */
+	struct shown *tables;		/* as many as the class has */
 	struct bound *bound;		/* as many as the class has methods */
 	/* In the far heap; NULL if the type is not known, or when it is not used any more. */
 	char *_Atomic copy;
@@ -68,6 +74,15 @@ static void copy_there(void *to, const void *from, size_t size)
 
 /* ------------------------------------------------------------------- records */
 
+static int by_type(const struct far__type *t, const struct far__type *u)
+{
+	const char *name = t && t->name ? t->name : "", *other = u && u->name ? u->name : "";
+	uint64_t size = t ? t->size : 0, others = u ? u->size : 0;
+
+	return size != others ? (size < others ? -1 : 1) : strcmp(name, other);
+}
+
+/* And by type: a struct and the first of its members have one address. */
 static int by_object(const void *a, const void *b)
 {
 	const struct proxy *p = a, *q = b;
@@ -76,7 +91,9 @@ static int by_object(const void *a, const void *b)
 		return p->slave < q->slave ? -1 : 1;
 	if (p->incarnation != q->incarnation)
 		return p->incarnation < q->incarnation ? -1 : 1;
-	return p->real < q->real ? -1 : p->real > q->real;
+	if (p->real != q->real)
+		return p->real < q->real ? -1 : 1;
+	return by_type(p->class->type, q->class->type);
 }
 
 /* Nobody is in it, and who enters is turned away; but may be the second to do this. */
@@ -104,8 +121,10 @@ static void free_proxy(struct proxy *p)
 	free(p);
 }
 
-static void leave(struct proxy *p)
+static void leave(void *proxy)
 {
+	struct proxy *p = proxy;
+
 	if (atomic_fetch_sub(&p->users, 1) == 1)
 		free_shared(p);
 }
@@ -171,19 +190,21 @@ static void call_method(ffi_cif *cif, void *result, void **arguments, void *boun
 	const struct bound *b = bound;
 	const struct far__signature *s = &b->method->signature;
 	struct proxy *p = b->proxy;
+	struct far__kept kept = { leave, p, false };
 
 	if (!enter(p, s->recipe.site.function)) {
 		far__no_value(cif, result);
 		return;
 	}
-	far__signature_invoke(s, (struct far_slave *)p->slave, far__life(p->incarnation),
+	far__signature_invoke(s, (struct far_slave *)p->slave, far__life(p->incarnation), &kept,
 			      (void *)((uintptr_t)b->mirror | FAR_MIRRORED), arguments, result);
 	if (!far__failed) {
 		take_data(p);
-		if (b->method->gives_object && *(char **)result)
+		if (b->method->gives_object && !far__is_number(*(char **)result))
 			*(char **)result = wrap_result(p, b->method, *(char **)result);
 	}
-	leave(p);
+	if (!kept.by_call)
+		leave(p);
 }
 
 /* ------------------------------------------------------------------- wrapping */
@@ -191,7 +212,9 @@ static void call_method(ffi_cif *cif, void *result, void **arguments, void *boun
 /* Where the program finds a method's function pointer; NULL if it is in a table that there is not. */
 static char *home_of(const struct proxy *p, const struct far__method *m)
 {
-	return m->table < 0 ? p->data + m->offset : p->tables[m->table] ? p->tables[m->table] + m->offset : NULL;
+	char *base = m->table < 0 ? p->data : p->tables[m->table].here;
+
+	return base ? base + m->offset : NULL;
 }
 
 static bool no_memory(const struct far__asker *asker)
@@ -200,13 +223,14 @@ static bool no_memory(const struct far__asker *asker)
 	return false;
 }
 
-static size_t room_for_tables(const struct far__class *c)
+/* Tables lie behind the data: where the first @n of them end, in the proxy as in the far heap. */
+static size_t end_of_tables(const struct far__class *c, size_t n)
 {
-	size_t size = 0;
+	size_t end = (c->type->size + 15) & ~15ul;
 
-	for (size_t i = 0; i < c->tables; i++)
-		size += (c->table[i].size + 15) & ~15ul;
-	return size;
+	for (size_t i = 0; i < n; i++)
+		end += (c->table[i].size + 15) & ~15ul;
+	return end;
 }
 
 static bool make_closure(struct proxy *p, size_t i, void *function)
@@ -243,25 +267,18 @@ static bool bind_methods(struct proxy *p)
 	return true;
 }
 
-/* Copy what the object's life has at @from to the far heap. */
-static bool copy(const struct proxy *p, void *to, const char *from, size_t size)
+/* Have what the object's life has at @from copied to p->copy + @at. */
+static bool copy(struct proxy *p, size_t at, char *from, size_t size)
 {
-	far_invoke((struct far_slave *)p->slave, copy_there, far_remote(to), FAR_OF_LIFE((void *)(uintptr_t)from, p->incarnation), size);
-	return !far__failed;
-}
+	struct far__kept kept = { leave, p, false };
 
-/* Copy one of the object's tables to @to. */
-static bool copy_table(const struct proxy *p, const struct far__table *table, const char *there, char *to)
-{
-	int err;
-	char *shared = far__heap_alloc(table->size, false, &err);
+	atomic_fetch_add(&p->users, 1);
+	far_invoke((struct far_slave *)p->slave, copy_there, FAR_KEEPING(far_remote((void *)(p->copy + at)), &kept),
+		   FAR_OF_LIFE((void *)from, p->incarnation), size);
+	bool copied = !far__failed;
 
-	if (!shared)
-		return false;
-	bool copied = copy(p, shared, there, table->size);
-
-	memcpy(to, shared, table->size);
-	far__heap_free(shared);
+	if (!kept.by_call)
+		leave(p);
 	return copied;
 }
 
@@ -269,24 +286,27 @@ static bool copy_table(const struct proxy *p, const struct far__table *table, co
 static bool copy_tables(struct proxy *p)
 {
 	const struct far__class *c = p->class;
-	char *to = p->data + ((c->type->size + 15) & ~15ul), *there;
 
 	for (size_t i = 0; i < c->tables; i++) {
-		memcpy(&there, p->copy + c->table[i].offset, sizeof there);
-		if (!there)
+		const struct far__table *table = &c->table[i];
+		size_t at = end_of_tables(c, i);
+		char *here = p->data + at, *real;
+
+		memcpy(&real, p->copy + table->offset, sizeof real);
+		if (!real)
 			continue;
-		if (!copy_table(p, &c->table[i], there, to))
+		if (!copy(p, at, real, table->size))
 			return false;
-		p->tables[i] = to;
-		memcpy(p->data + c->table[i].offset, &to, sizeof to);
-		to += (c->table[i].size + 15) & ~15ul;
+		memcpy(here, p->copy + at, table->size);
+		memcpy(p->data + table->offset, &here, sizeof here);
+		p->tables[i] = (struct shown){ here, real };
 	}
 	return true;
 }
 
-static bool copy_object(const struct proxy *p)
+static bool copy_object(struct proxy *p)
 {
-	return copy(p, p->copy, p->real, p->class->type->size);
+	return copy(p, 0, p->real, p->class->type->size);
 }
 
 /* The type is known. */
@@ -297,7 +317,7 @@ static bool fill_in(struct proxy *p, const struct far__asker *asker)
 
 	p->bound = calloc(c->methods + 1, sizeof *p->bound);
 	p->tables = calloc(c->tables + 1, sizeof *p->tables);
-	p->copy = far__heap_alloc(c->type->size, true, &err);
+	p->copy = far__heap_alloc(end_of_tables(c, c->tables), true, &err);
 	p->mirrors = far__heap_alloc((c->methods + 1) * sizeof *p->mirrors, true, &err);
 	if (!p->bound || !p->tables || !p->copy || !p->mirrors)
 		return no_memory(asker);
@@ -321,11 +341,24 @@ static bool fill_unknown(struct proxy *p)
 	return true;
 }
 
+/* It was not finished; a call that was given up may still write to what it has in the far heap. The lock is held. */
+static void forget(struct proxy *p)
+{
+	if (atomic_load(&p->users) == 1) {
+		free_proxy(p);
+		return;
+	}
+	atomic_store(&p->dead, true);
+	p->dropped = true;
+	leave(p);
+	keep_dropped(p);
+}
+
 /* With the lock not held, for the slave is asked, which may wrap objects itself. NULL and far_error(). */
 static struct proxy *new_proxy(const struct proxy *key, const struct far__class *class, const struct far__asker *asker)
 {
 	struct proxy *p = calloc(1, sizeof *p);
-	size_t size = class->type ? class->type->size + 15 + room_for_tables(class) : UNKNOWN_SIZE;
+	size_t size = class->type ? end_of_tables(class, class->tables) : UNKNOWN_SIZE;
 
 	if (!p) {
 		(void)no_memory(asker);
@@ -338,7 +371,7 @@ static struct proxy *new_proxy(const struct proxy *key, const struct far__class 
 	if (p->data ? (class->type ? fill_in(p, asker) : fill_unknown(p)) : no_memory(asker))
 		return p;
 	pthread_mutex_lock(&all.lock);
-	free_proxy(p);
+	forget(p);
 	pthread_mutex_unlock(&all.lock);
 	return NULL;
 }
@@ -373,7 +406,7 @@ static struct proxy *publish(struct proxy *new)
 /* The proxy of an object, new or not, with a reference more. NULL and far_error(). */
 static struct proxy *proxy_of(uintptr_t slave, char *real, const struct far__class *class, const struct far__asker *asker)
 {
-	const struct proxy key = { .slave = slave, .incarnation = far__incarnation(slave), .real = real };
+	const struct proxy key = { .slave = slave, .incarnation = far__incarnation(slave), .real = real, .class = class };
 	const struct far__slave *record = far__slave_find(slave, asker->function, asker->site);
 
 	if (!record)
@@ -409,6 +442,18 @@ static char *wrap_result(const struct proxy *from, const struct far__method *met
 
 /* ---------------------------------------------------------- pointers to proxies */
 
+/* What a pointer into a proxy points to there: the data, or one of the tables behind. */
+static char *real_of(const struct proxy *p, char *at)
+{
+	for (size_t i = 0; p->class->type && i < p->class->tables; i++) {
+		const struct shown *t = &p->tables[i];
+
+		if (t->here && at >= t->here && at <= t->here + p->class->table[i].size)
+			return t->real + (at - t->here);
+	}
+	return p->real + (at - p->data);
+}
+
 static void *find_real(struct far__call *call, void *at, int argument)
 {
 	struct proxy *p = far__pool_owner(at);
@@ -419,7 +464,7 @@ static void *find_real(struct far__call *call, void *at, int argument)
 	if (!why && !far__set_life(call, p->incarnation))
 		why = "its slave was started again";
 	if (!why)
-		return p->real + ((char *)at - p->data);
+		return real_of(p, at);
 	far__fail(FAR_ESTALE, EFAULT, call->site->function, call->site, "argument %d (%p) is a proxy whose object is not there: %s",
 		  argument, at, why);
 	far__failure()->address = at;
@@ -477,8 +522,8 @@ void *far__wrap(struct far_slave *target, void *object, const void *planted, voi
 	const struct far__asker asker = { "far_wrap", &site };
 	uintptr_t slave = (uintptr_t)target;
 
-	if (!object)
-		return NULL;
+	if (far__is_number(object))
+		return object;
 	if (far__is_library(slave)) {
 		struct far__library *l = far__library_enter(slave, &asker);
 
@@ -519,8 +564,11 @@ static void destroy(const struct proxy *p)
 {
 	void (*destroyer)(void *) = (void (*)(void *))(uintptr_t)p->destroy;
 
-	if (destroyer && far__incarnation(p->slave) == p->incarnation && !far__is_dead(far__handle_number(p->slave)))
-		far_invoke((struct far_slave *)p->slave, destroyer, FAR_OF_LIFE((void *)p->real, p->incarnation));
+	if (!destroyer || far__incarnation(p->slave) != p->incarnation || far__is_dead(far__handle_number(p->slave)))
+		return;
+	far_invoke((struct far_slave *)p->slave, destroyer, FAR_OF_LIFE((void *)p->real, p->incarnation));
+	if (far__failed)
+		far__blame("far_drop", NULL, "the object was not destroyed: ");
 }
 
 int far_drop(void *object)

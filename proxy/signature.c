@@ -138,8 +138,8 @@ void far__recipe_call(const struct far__recipe *recipe, struct far__call *call, 
 	ffi_call_go(cif, far__capture, result, at, call);
 }
 
-void far__signature_invoke(const struct far__signature *s, struct far_slave *slave, uint32_t life, void *function,
-			   void *const *arguments, void *result)
+void far__signature_invoke(const struct far__signature *s, struct far_slave *slave, uint32_t life, struct far__kept *kept,
+			   void *function, void *const *arguments, void *result)
 {
 	struct far__buffer buffers[FAR_ARGUMENTS_MAX];
 	void *pointer[FAR_ARGUMENTS_MAX], *argument[FAR_ARGUMENTS_MAX];
@@ -147,6 +147,7 @@ void far__signature_invoke(const struct far__signature *s, struct far_slave *sla
 
 	far__start(&call, slave, function, buffers, FAR__OP_INVOKE, FAR__SLAVES_DEADLINE);
 	call.life = life;
+	call.kept = kept;
 	far__recipe_prepare(&s->recipe, &call);
 	memcpy(argument, arguments, s->type->count * sizeof *argument);
 	for (uint32_t left = s->pointers; left; left &= left - 1) {

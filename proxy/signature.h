@@ -48,10 +48,10 @@ void far__recipe_call(const struct far__recipe *recipe, struct far__call *call, 
 
 /*
  * Make a call with values that have the parameters' types already, as a closure of libffi gets them.
- * @life: that of the slave which can make it (far__life()), or 0.
+ * @life: that of the slave which can make it (far__life()), or 0. @kept: what it uses, or NULL.
  */
-void far__signature_invoke(const struct far__signature *s, struct far_slave *slave, uint32_t life, void *function,
-			   void *const *arguments, void *result);
+void far__signature_invoke(const struct far__signature *s, struct far_slave *slave, uint32_t life, struct far__kept *kept,
+			   void *function, void *const *arguments, void *result);
 
 /* Zero bits for a result of a closure; what is smaller than a register fills one. */
 void far__no_value(const ffi_cif *cif, void *result);

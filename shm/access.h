@@ -100,6 +100,12 @@ static inline uint32_t shm_or(uint32_t *p, uint32_t bits)
 	return __atomic_fetch_or(p, bits, __ATOMIC_ACQ_REL);
 }
 
+static inline uint32_t shm_and(uint32_t *p, uint32_t bits)
+{
+	far__touch();
+	return __atomic_fetch_and(p, bits, __ATOMIC_ACQ_REL);
+}
+
 /* Change *p from @old to @new; false if it was something else. */
 static inline _Bool shm_cas(uint32_t *p, uint32_t old, uint32_t new)
 {

@@ -96,7 +96,8 @@ struct far__lane_head {
 	uint32_t mask;			/* the queue's slots - 1; set before its bit in ready */
 	uint32_t hurry;			/* the last position in the queue when its producer last waited: a hint */
 	uint32_t interrupt[FAR_RINGS];	/* the state of the call, in each ring, whose function shall give up */
-	uint32_t unused[10];
+	uint64_t notice[FAR_RINGS];	/* and by when, else its slave is killed: see far__notice(); or 0 */
+	uint32_t unused[6];
 };
 
 /* What segment->stop may be. */
@@ -117,9 +118,7 @@ struct far__segment {
 	uint32_t doomed;		/* by the zygote: it takes no more calls, for it may be killed */
 	uint64_t name[2];		/* for the slave to take, before its first lane is ready */
 	struct far__park control;	/* where those sleep who wait for the slave's end */
-	uint32_t unused2[2];
-	uint64_t grace;			/* when the slave is killed if it still runs a cancelled call, or 0 */
-	uint64_t cancelled;		/* that call: see far__call_id() */
+	uint32_t unused2[6];
 
 	struct far__lane_head lane[FAR_LANES];
 	struct {

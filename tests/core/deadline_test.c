@@ -157,6 +157,31 @@ TEST(a_thread_goes_on_after_the_deadline_and_is_told)
 	CHECK_EQ(far_slave_close(s), 0);
 }
 
+static void raise_when_told(void)
+{
+	while (!far_interrupted())
+		usleep(100);
+	far_raise(1, "%s", "what nobody will read, and is not kept for that");
+}
+
+TEST(what_a_late_call_raises_is_not_kept)
+{
+	struct far_slave *s = far_slave_thread();
+	size_t large, before = 0, small = 0;
+
+	for (int i = 0; i < 3000; i++) {
+		far_invoke_within(1, s, raise_when_told);
+		CHECK_FAILED(FAR_EDEADLINE);
+		far_forget(far_schedule_within(1, s, raise_when_told));
+		CHECK_EQ(far_invoke(s, add, 1, 2), 3);
+		if (i == 300)
+			CHECK(heap_use(&large, &before));
+	}
+	CHECK(heap_use(&large, &small));
+	CHECK(small <= before + 64);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
 static void fill(char *p, size_t n, int *gate)
 {
 	wait_for(gate);

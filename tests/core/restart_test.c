@@ -257,6 +257,32 @@ TEST(a_slave_that_cannot_start_stays_dead)
 	CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
 }
 
+/* The first works, the next few end at once, and then one hangs. */
+static void end_then_hang(void *n)
+{
+	int start = __atomic_add_fetch((int *)n, 1, __ATOMIC_SEQ_CST);
+
+	if (start > 9)
+		pause();
+	if (start > 1)
+		_exit(1);
+}
+
+/* There is no process to be killed then. */
+TEST(a_slave_can_be_closed_between_two_incarnations)
+{
+	int *n = shared_int();
+	struct far_slave *s = far_slave_process(.respawn = 50, .close_ms = 50, .setup = end_then_hang, .setup_arg = n);
+
+	far_invoke(s, die, SIGKILL);
+	CHECK(died());
+	while (__atomic_load_n(n, __ATOMIC_SEQ_CST) < 9)
+		usleep(1000);
+	usleep(20000);		/* the next comes a quarter of a second after that */
+	CHECK_EQ(far_slave_close(s), -ETIMEDOUT);
+	(void)far_error();
+}
+
 TEST(an_idle_slave_that_is_killed_is_there_for_the_next_call)
 {
 	struct far_slave *s = far_slave_process(.respawn = 5);

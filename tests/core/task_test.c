@@ -574,3 +574,39 @@ TEST_BOTH(a_task_forgotten_when_done_is_printed_if_it_failed)
 	CHECK_EQ(far_slave_close(s), 0);
 	CHECK_HAS(capture_end(), "raised 55");
 }
+
+static int one(void)
+{
+	return 1;
+}
+
+static void *fill_the_queue(void *slave)
+{
+	for (int i = 0; i < 1000; i++)
+		CHECK_EQ(far_forget(far_schedule((struct far_slave *)slave, one)), 0);
+	return NULL;
+}
+
+static int wait_behind_a_full_queue(void)
+{
+	struct far_slave *me = far_slave_self();
+	pthread_t t;
+	int n = 0;
+
+	pthread_create(&t, NULL, fill_the_queue, me);
+	pthread_detach(t);
+	usleep(100000);
+	for (int i = 0; i < 3; i++)
+		n += far_wait(far_schedule(me, one));
+	return n;
+}
+
+/* Only the slave's own thread empties it, which is one of those who want a place there. */
+TEST_BOTH(a_slave_may_schedule_to_itself_while_another_of_its_threads_waits_for_its_queue)
+{
+	struct far_slave *s = START();
+
+	CHECK_EQ(far_invoke(s, wait_behind_a_full_queue), 3);
+	CHECK_OK();
+	CHECK_EQ(far_slave_close(s), 0);
+}

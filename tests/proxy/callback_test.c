@@ -531,6 +531,63 @@ TEST_BOTH(a_callback_may_end_its_thread)
 	CHECK_EQ(far_slave_close(s), 0);
 }
 
+static int one_more(int n)
+{
+	return n + 1;
+}
+
+static void *call_once(void *slave)
+{
+	CHECK_EQ(far_invoke((struct far_slave *)slave, one_more, 1), 2);
+	CHECK_OK();
+	return NULL;
+}
+
+static pthread_barrier_t all_have_called;
+
+static void *call_and_stay(void *slave)
+{
+	call_once(slave);
+	pthread_barrier_wait(&all_have_called);
+	pause();
+	return NULL;
+}
+
+/* There are no lanes left: what the thread was in is used by others, too. */
+TEST_BOTH(a_callback_may_end_a_thread_that_shares_its_way_to_the_slave)
+{
+	enum { LANES = 13 };
+	struct far_slave *s = START();
+	pthread_t t;
+
+	pthread_barrier_init(&all_have_called, NULL, LANES + 1);
+	for (int i = 0; i < LANES; i++)
+		pthread_create(&t, NULL, call_and_stay, s);
+	pthread_barrier_wait(&all_have_called);
+	pthread_create(&t, NULL, call_to_end, s);
+	pthread_join(t, NULL);
+	pthread_create(&t, NULL, call_once, s);
+	pthread_join(t, NULL);
+	CHECK_EQ(far_slave_close(s), 0);
+	exit(0);
+}
+
+static int close_it(int n)
+{
+	CHECK_EQ(far_slave_close(nested), -EINVAL);
+	CHECK_FAILED(FAR_EINVAL);
+	CHECK_HAS(far_error()->message, "cannot be closed in a callback");
+	return n;
+}
+
+TEST_BOTH(a_callback_cannot_close_the_slave_that_waits_for_it)
+{
+	nested = START();
+	CHECK_EQ(far_invoke(nested, sum_of, far_callback(close_it), 3), 3);
+	CHECK_OK();
+	CHECK_EQ(far_slave_close(nested), 0);
+}
+
 /* ------------------------------------------------------------------- threads */
 
 static __thread int mine;

@@ -142,6 +142,11 @@ static struct stream *open_stream(const char *text)
 	return s;
 }
 
+static int version_of(const struct operations *o)
+{
+	return o->version;
+}
+
 static struct stream *no_stream(void)
 {
 	return NULL;
@@ -213,6 +218,167 @@ TEST_BOTH(a_derived_object_has_the_methods_of_its_base)
 	CHECK_EQ(far_slave_close(s), 0);
 }
 
+static struct shape *base_of_a_circle(double radius)
+{
+	static struct circle *one;
+
+	if (!one)
+		one = make_circle(radius);
+	return &one->base;
+}
+
+static struct circle *the_same_circle(void)
+{
+	return (struct circle *)base_of_a_circle(0);
+}
+
+TEST_BOTH(an_object_has_a_proxy_for_each_of_its_types)
+{
+	struct far_slave *s = START();
+	struct shape *base = far_wrap(s, base_of_a_circle, 10);
+	struct circle *c = far_wrap(s, the_same_circle);
+
+	CHECK(base->area(base) == 300);
+	CHECK(c->radius == 10 && c->more.bow(c, 0.5) == 30);
+	CHECK(far_wrap(s, base_of_a_circle, 0) == base && far_wrap(s, the_same_circle) == c);
+	CHECK_OK();
+	for (int i = 0; i < 2; i++) {
+		CHECK_EQ(far_drop(base), 0);
+		CHECK_EQ(far_drop(c), 0);
+	}
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+struct cell {
+	int (*process)(struct cell *c);
+	int id;
+};
+
+/* Functions wherever there can be some, and other objects. */
+struct board {
+	struct cell row[3];
+	pid_t (*grid[2][2])(void);
+	const struct board *next;
+	int (*count)(const struct board *b);
+};
+
+static int process_of(struct cell *c)
+{
+	return c->id + 8 * getpid();
+}
+
+static int count_boards(const struct board *b)
+{
+	return b ? 1 + count_boards(b->next) : 0;
+}
+
+static struct board *make_boards(int n)
+{
+	struct board *b = calloc(1, sizeof *b);
+
+	for (int i = 0; i < 3; i++)
+		b->row[i] = (struct cell){ process_of, i };
+	for (int i = 0; i < 4; i++)
+		b->grid[i / 2][i % 2] = getpid;
+	b->next = n > 1 ? make_boards(n - 1) : NULL;
+	b->count = count_boards;
+	return b;
+}
+
+TEST_BOTH(functions_in_arrays_and_structs_are_methods_and_other_objects_are_not_looked_into)
+{
+	struct far_slave *s = START();
+	struct board *b = far_wrap(s, make_boards, 3);
+	int process = far_slave_pid(s);
+
+	for (int i = 0; i < 3; i++)
+		CHECK_EQ(b->row[i].process(&b->row[i]), i + 8 * process);
+	for (int i = 0; i < 4; i++)
+		CHECK_EQ(b->grid[i / 2][i % 2](), process);
+	CHECK_EQ(b->count(b), 3);
+	CHECK_EQ(b->count(b->next), 2);
+	CHECK_EQ(far_invoke(s, count_boards, b->next), 2);
+	CHECK_OK();
+	CHECK_EQ(far_drop(b), 0);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+static struct shape *nowhere(void)
+{
+	return (struct shape *)-1;
+}
+
+TEST_BOTH(a_value_that_is_no_address_is_no_object)
+{
+	struct far_slave *s = START();
+
+	CHECK(far_wrap(s, nowhere) == nowhere());
+	CHECK_OK();
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+static void cannot(struct shape *s)
+{
+	far_raise(77, "%g is too wide", s->w);
+}
+
+TEST_BOTH(what_the_destroyer_raises_is_told)
+{
+	struct far_slave *s = START();
+	struct shape *r = far_wrap_with(cannot, s, make_rect, 2, 3);
+
+	CHECK_EQ(far_drop(r), 0);
+	CHECK_FAILED(77);
+	CHECK_HAS(far_error()->message, "far_drop: the object was not destroyed: 2 is too wide");
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+struct slow {
+	char data[200];
+	void (*fill)(struct slow *s, int *gate);
+};
+
+static void fill(struct slow *s, int *gate)
+{
+	while (!__atomic_load_n(gate, __ATOMIC_SEQ_CST))
+		usleep(1000);
+	memset(s->data, 1, sizeof s->data);
+}
+
+static struct slow *make_slow(void)
+{
+	struct slow *s = calloc(1, sizeof *s);
+
+	s->fill = fill;
+	return s;
+}
+
+/* What the object shows is written when the method ends, to memory that is nobody else's then. */
+TEST(a_method_that_is_late_writes_to_nothing_but_its_proxy)
+{
+	enum { BLOCKS = 300 };
+	struct far_slave *s = far_slave_thread(.deadline_ms = 50);
+	struct slow *o = far_wrap(s, make_slow);
+	int *gate = far_calloc(1, sizeof *gate);
+	char *block[BLOCKS];
+
+	o->fill(o, gate);
+	CHECK_FAILED(FAR_EDEADLINE);
+	CHECK_EQ(far_drop(o), 0);
+	for (int i = 0; i < BLOCKS; i++)
+		block[i] = far_calloc(1, sizeof *o);
+	__atomic_store_n(gate, 1, __ATOMIC_SEQ_CST);
+	while (far_invoke(s, count_alive), far_error())
+		;
+	for (int i = 0; i < BLOCKS; i++) {
+		for (size_t k = 0; k < sizeof *o; k++)
+			CHECK_EQ(block[i][k], 0);
+		far_free(block[i]);
+	}
+	far_free(gate);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
 TEST_BOTH(methods_are_found_in_tables)
 {
 	struct far_slave *s = START();
@@ -220,6 +386,7 @@ TEST_BOTH(methods_are_found_in_tables)
 	char *to = far_calloc(1, 8);
 
 	CHECK_EQ(f->ops->version, 3);
+	CHECK_EQ(far_invoke(s, version_of, f->ops), 3);
 	CHECK_STR(f->text, "hello");
 	CHECK_EQ(f->ops->read(f, to, 2), 2);
 	CHECK_STR(to, "he");
