@@ -1,9 +1,10 @@
 #!/bin/bash
 # The command farcall, as a person uses it.
 #
-#	command.sh FARCALL SHAPES BARE		the command; a library with and one without debug information
+#	command.sh FARCALL SHAPES BARE PROGRAM	the command; a library with and one without debug information;
+#						a program with it
 set -u
-farcall=$1 shapes=$2 bare=$3
+farcall=$1 shapes=$2 bare=$3 program=$4
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 failed=0
@@ -56,7 +57,10 @@ check 2 '*2 arguments, not 1*' call libm.so.6 'double pow(double, double)' 2
 check 2 '*300 is no value of signed char*' call "$shapes" one_schar 300
 check 2 '*-1 is no value of*' call "$shapes" one_ulong -1
 check 2 '*too large*' call "$shapes" one_ulong 99999999999999999999
+check 2 '*too large*' call "$shapes" one_double 1e5000
+check 0 inf call "$shapes" one_double inf
 check 2 '*no number*' call "$shapes" one_double 1x
+check 2 '*at most 16 arguments*' call libc.so.6 'int printf(const char *, ...)' {a..q}
 check 2 '*fewer values*' call "$shapes" one_s16i '{1}'
 check 2 '*more values*' call "$shapes" one_s16i '{1, 2, 3}'
 check 2 '*dubl*at character 19 *"dubl)"*' call "$shapes" 'double one_double(dubl)' 1
@@ -76,7 +80,13 @@ check 0 'farcall [0-9]*' --version
 check 0 '*struct s24 one_s24(struct s24 a);*' inspect "$shapes"
 check 0 'struct s24 one_s24(struct s24 a);' inspect "$shapes" one_s24
 check 0 'struct s24 {*struct s16m b;*at 8*};' inspect "$shapes" 'struct s24'
+check 0 'enum colour;' inspect "$shapes" 'enum colour'
 check 0 '*names only*one_s24*' inspect "$bare"
+"$farcall" inspect "$shapes" >/dev/full 2>"$folder/why"
+grep -q 'cannot be written' "$folder/why" || {
+	echo "that the output cannot be written is not told"
+	failed=1
+}
 check 1 '*nothing*' inspect "$shapes" nothing
 
 # Types kept beside a stripped library.
@@ -86,5 +96,14 @@ check 2 '*debug information*' call "$folder/stripped.so" one_int 7
 check 0 '' types "$folder/whole.so" "$folder/stripped.so.types"
 check 0 7 call "$folder/stripped.so" one_int 7
 check 0 '{.a = 1, .b = 2.5}' call "$folder/stripped.so" one_s8m '{1, 2.5}'
+
+# Types of a program, and of what has none.
+check 0 '' types "$program" "$folder/program.types"
+check 0 '*int main(*' inspect "$folder/program.types"
+check 1 '*no debug information*' types "$bare" "$folder/bare.types"
+[ ! -e "$folder/bare.types" ] || {
+	echo "types of a library without debug information have been kept"
+	failed=1
+}
 
 exit $failed

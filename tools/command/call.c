@@ -32,7 +32,11 @@ static bool read_arguments(const struct far__type *f, char **text, unsigned coun
 {
 	struct bytes last = { 0 };
 
-	if (count > FAR_ARGUMENTS_MAX || count < f->count || (count > f->count && !f->is_variadic)) {
+	if (count > FAR_ARGUMENTS_MAX || f->count > FAR_ARGUMENTS_MAX) {
+		complain("a call has at most %d arguments", FAR_ARGUMENTS_MAX);
+		return false;
+	}
+	if (count < f->count || (count > f->count && !f->is_variadic)) {
 		complain("the function takes %s%u arguments, not %u", f->is_variadic ? "at least " : "", (unsigned)f->count, count);
 		return false;
 	}

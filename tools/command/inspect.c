@@ -1,5 +1,6 @@
 /* farcall inspect and farcall types: what is known of a library. */
 #include <elf.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,15 +68,22 @@ static bool print_names(const char *path)
 	return true;
 }
 
+static void finish_output(void)
+{
+	if (fflush(stdout) || ferror(stdout))
+		far_raise(FAR_EINVAL, "the output cannot be written: %s", strerror(errno));
+}
+
 static void list_there(const char *path)
 {
 	struct far__complaint why;
 
-	if (far__debug_functions(path, print_function, NULL, &why))
-		return;
-	fprintf(stderr, "farcall: %s: names only\n", why.text);
-	if (!print_names(path))
-		far_raise(FAR_ENAME, "%s is no ELF file", path);
+	if (!far__debug_functions(path, print_function, NULL, &why)) {
+		fprintf(stderr, "farcall: %s: names only\n", why.text);
+		if (!print_names(path))
+			far_raise(FAR_ENAME, "%s is no ELF file", path);
+	}
+	finish_output();
 }
 
 static void show_there(const char *path, const char *name)
@@ -84,24 +92,38 @@ static void show_there(const char *path, const char *name)
 	struct far__complaint why, first;
 	const struct far__type *type = far__debug_function(path, name, &arena, &first);
 
-	if (type) {
-		(void)print_function(NULL, name, type);
-		return;
-	}
-	type = far__debug_type(path, name, &arena, &why);
-	if (!type)
+	if (!type && !(type = far__debug_type(path, name, &arena, &why)))
 		far_raise(FAR_ENAME, "%s", first.text);
 	if ((type->kind == FAR_STRUCT || type->kind == FAR_UNION) && type->is_complete)
 		print_struct(type);
-	else
-		(void)print_function(NULL, name, type);
+	else	/* of "enum colour" or a vector's name there is nothing more to tell */
+		(void)print_function(NULL, strchr(name, ' ') || (type->name && !strcmp(type->name, name)) ? NULL : name, type);
+	finish_output();
+}
+
+static bool pass_over(void *arg, const char *name, const struct far__type *type)
+{
+	(void)arg;
+	(void)name;
+	(void)type;
+	return true;
+}
+
+static void check_there(const char *path)
+{
+	struct far__complaint why;
+
+	if (!far__debug_functions(path, pass_over, NULL, &why))
+		far_raise(FAR_ENAME, "%s", why.text);
 }
 
 /* ------------------------------------------------------------ in the master */
 
-/* The library's file, as a slave finds it. False with a message. */
+/* The library's file, which is the one that a path names, be it a program, or else as a slave finds it. False with a message. */
 static bool find_file(struct far_slave *slave, const char *library, char *path)
 {
+	if (strchr(library, '/') && realpath(library, path))
+		return true;
 	const struct far__asker asker = { library, NULL };
 	far_library *opened = far_open(slave, library);
 	struct far__library *l = opened ? far__library_enter((uintptr_t)opened, &asker) : NULL;
@@ -149,6 +171,9 @@ int types_command(const char *library, const char *output)
 		return print_failure();
 	if (!find_file(slave, library, path))
 		return MISUSED;
+	far_invoke(slave, check_there, far_str(path));
+	if (far_error())
+		return print_failure();
 	far_slave_close(slave);
 	snprintf(beside, sizeof beside, "%s.types", path);
 	/* Places, lines and ranges are no types. */

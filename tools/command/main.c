@@ -22,7 +22,7 @@ static const char help[] =
 	"\n"
 	"inspect: list a library's functions, or show the function or type NAME.\n"
 	"types: keep what the debug information tells of types in FILE, by default\n"
-	"  LIBRARY.types, where a stripped LIBRARY beside it finds it.\n"
+	"  LIBRARY.types, where a stripped LIBRARY beside it finds it; it may be a program.\n"
 	"\n"
 	"  -d, --deadline=SECONDS   give up after so long, fractions allowed\n"
 	"  -m, --memory=SIZE        bytes that the call may use, with k, m or g\n"
@@ -132,9 +132,9 @@ static int take_options(int argc, char **argv, struct limits *limits)
 				return MISUSED;
 			break;
 		case 'h':
-			return fputs(help, stdout) == EOF;
+			return fputs(help, stdout) == EOF || fflush(stdout);
 		case 'V':
-			return printf("farcall %d.%d.%d\n", FAR_VERSION_MAJOR, FAR_VERSION_MINOR, FAR_VERSION_PATCH) < 0;
+			return printf("farcall %d.%d.%d\n", FAR_VERSION_MAJOR, FAR_VERSION_MINOR, FAR_VERSION_PATCH) < 0 || fflush(stdout);
 		default:
 			fputs("try: farcall --help\n", stderr);
 			return MISUSED;

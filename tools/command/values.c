@@ -84,6 +84,8 @@ static bool read_integer(struct reader *r, const struct far__type *type, void *t
 static bool read_floating(struct reader *r, const struct far__type *type, void *to)
 {
 	char *end;
+
+	errno = 0;
 	long double part[2] = { strtold(r->at, &end), 0 };
 
 	if (end != r->at && (*end == '+' || *end == '-')) {
@@ -95,6 +97,8 @@ static bool read_floating(struct reader *r, const struct far__type *type, void *
 	}
 	if (end == r->at || !is_end(r, end))
 		return wrong(r, "it is no number");
+	if (errno && (part[0] - part[0] != 0 || part[1] - part[1] != 0))
+		return wrong(r, "it is too large");
 	r->at = end;
 	return part[1] != 0 ? convert(r, type, to, FAR_COMPLEX, true, part, sizeof part)
 			    : convert(r, type, to, FAR_FLOAT, true, part, sizeof *part);
