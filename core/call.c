@@ -1115,6 +1115,8 @@ static int make(struct far__call *call, struct far_registers *registers, const u
 		return far__run_here(call, registers, stack);
 	if (FAR_UNLIKELY(call->op == FAR__OP_THREAD)) {
 		call->task = far__task_thread(call, registers, stack);
+		if (!call->task && call->nbuffers)
+			take_fds_back(call);
 		return no_value(call->result, registers);
 	}
 	struct far__port *port = call->port;

@@ -397,7 +397,7 @@ FAR_API int far_library_close(far_library *library);
  * C does not know, or that would change the value, is an error (FAR_ETYPE), before
  * anything is sent if it is an argument's. Pointer arguments follow the rules of
  * far_invoke(), and besides: a pointer to a const struct whose members are known is
- * copied in.
+ * copied in, one struct: an array of them needs far_in().
  *
  * Prototypes: any declarator of C, struct and union by value if they are defined in
  * it or in the debug information, the types of <stdint.h>, <stddef.h> and <stdio.h>.
@@ -435,7 +435,8 @@ FAR_API int far_library_close(far_library *library);
  *
  *	far_invoke(slave, convert, file, far_callback(progress), far_remote(&bar));
  *
- * It may call the slave again, which may call back again, to any depth. What it raises
+ * It may call the slave again, which may call back again, to any depth, but not close it. It
+ * may end its thread, but not be left by longjmp(): far_raise() is for that. What it raises
  * by far_raise() is raised in the slave, and so does the call end with it, unless the
  * slave's function is called by a thread of its own: then it gets zero bits.
  *
@@ -471,13 +472,17 @@ FAR_API int far_library_close(far_library *library);
  *   - Function pointers in the object, in structs within it, and in tables that it
  *     points to (o->ops->read(o, n)) are replaced by ones that call the real ones
  *     there. What is null stays null. A table is a struct of which most members are
- *     functions, or a const one that has some.
- *   - The other members are a copy, made when the object is wrapped and after each
- *     method; far_refresh() makes it anew. What is written to it stays here.
+ *     functions, or a const one that has some, none of which takes a pointer to it. Of
+ *     an array the first 1,024 elements are replaced.
+ *   - The other members are a copy, made when the object is first wrapped and after each
+ *     method; far_refresh() makes it anew. What is written to it stays here. A pointer in
+ *     it is one of the slave's: it can be passed to calls, and not followed here if the
+ *     slave is a process.
  *   - Passed as an argument to its slave, the proxy, or a pointer into it, becomes a
  *     pointer to the real object. Passed to another slave it is FAR_ESTALE.
  *   - What a method returns is a proxy, too, if it points to a struct with functions.
- *   - The same object has one proxy, which counts how often it was returned.
+ *   - The same object has one proxy for each type that it is returned as, which counts
+ *     how often it was.
  *
  * Arguments of methods follow the rules of far_call(). A method may not be variadic,
  * nor free the object: for that is far_wrap_with().
@@ -486,8 +491,10 @@ FAR_API int far_library_close(far_library *library);
  * -g, or a file PROGRAM.types beside it. Without, the proxy can only be passed to
  * calls: to call a member of it is an error (FAR_ETYPE) that says what to do.
  *
- * NULL if the function returned it, or with far_error(): of far_invoke(), FAR_ENOMEM.
- * @slave may be a far_library, and the function one of its own.
+ * NULL if the function returned it, or with far_error(): of far_invoke(), FAR_ENOMEM,
+ * FAR_ESTALE if the slave has been started again since. Any other value that is no address,
+ * like (struct shape *)-1, is returned as it is. @slave may be a far_library, and the
+ * function one of its own: drop the object before the library is closed.
  */
 #define far_wrap(slave, ...)	FAR__WRAP((void *)0, (void *)0, slave, __VA_ARGS__)
 
@@ -500,10 +507,11 @@ FAR_API int far_library_close(far_library *library);
 
 /*
  * Give a proxy back. After as many as it was returned, the object is destroyed by
- * what far_wrap_with() was given, or else only forgotten. To use the proxy then is
- * FAR_ESTALE, as long as a thousand others have not been dropped. So it is when its
- * slave has died, been started again or closed: it is still to be dropped, and then
- * nothing is called. NULL is allowed. 0, or -EINVAL with far_error() if it is no proxy.
+ * what far_wrap_with() was given, or else only forgotten; far_error() tells if that
+ * failed. To use the proxy then is FAR_ESTALE, as long as a thousand others have not been
+ * dropped. So it is when its slave has been started again or closed, and when it has died
+ * it fails as any call does: the proxy is still to be dropped, and then nothing is called.
+ * NULL is allowed. 0, or -EINVAL with far_error() if it is no proxy.
  */
 FAR_API int far_drop(void *object);
 
@@ -953,12 +961,12 @@ enum { FAR__T_POINTER = 5, FAR__T_REAL = 8, FAR__T_COMPLEX = 9, FAR__T_STRUCT = 
 #define FAR__NEGATIVE(i) -(long double)__builtin_choose_expr(FAR__CLASS(far__a##i) == FAR__T_POINTER, __builtin_nan(""), \
 	__builtin_choose_expr(FAR__IS_AGGREGATE(FAR__CLASS(far__a##i)) || FAR__CLASS(far__a##i) == FAR__T_COMPLEX || \
 		FAR__IS_VECTOR(FAR__CLASS(far__a##i)), 0u, far__a##i)),
-/* Of an inline function each file may have its own lessons: clang need not say so. */
+/* Of an inline function each file may have its own: clang need not say so. */
 #ifdef __clang__
-#define FAR__LESSON(name) _Pragma("clang diagnostic push") _Pragma("clang diagnostic ignored \"-Wstatic-local-in-inline\"") \
-	static struct far__lesson name; _Pragma("clang diagnostic pop")
+#define FAR__STATIC(...) _Pragma("clang diagnostic push") _Pragma("clang diagnostic ignored \"-Wstatic-local-in-inline\"") \
+	static __VA_ARGS__; _Pragma("clang diagnostic pop")
 #else
-#define FAR__LESSON(name) static struct far__lesson name;
+#define FAR__STATIC(...) static __VA_ARGS__;
 #endif
 #define FAR__SITE(unsure, bounds, lesson) \
 	((unsure) && __atomic_load_n(&(lesson)->known, __ATOMIC_ACQUIRE) ? &(lesson)->site : (bounds))
@@ -1057,7 +1065,7 @@ enum { FAR__INTS = 6, FAR__VECTORS = 8 };	/* argument registers */
 		.unsure = far__us, \
 		.result_size = FAR__IS_VOID(far__r) ? 0 : sizeof(FAR__NOT_VOID(far__r)), \
 	}; \
-	FAR__LESSON(far__lesson) \
+	FAR__STATIC(struct far__lesson far__lesson) \
 	far__c.site = FAR__SITE(far__us, &far__site, &far__lesson); \
 	far__c.result = far__site.result; \
 	FAR__ASK_RESULT(far__r); \
@@ -1116,12 +1124,12 @@ enum { FAR__INTS = 6, FAR__VECTORS = 8 };	/* argument registers */
 #define FAR__WRAP(destroy, destroyer, slave, ...) __extension__({ \
 	__auto_type far__s = (slave); \
 	__auto_type far__o = far_invoke(far__s, __VA_ARGS__); \
-	static __typeof__(far__o) far__planted __attribute__((used)); \
+	FAR__STATIC(__typeof__(far__o) far__planted __attribute__((used))) \
 	(__typeof__(far__o))far__wrap(FAR__TARGET(far__s), (void *)far__o, &far__planted, (destroy), (destroyer), \
 				      __FILE__, __LINE__); })
 
 #define FAR__CALLBACK(f, text) __extension__({ \
-	static FAR__POINTER(f) far__planted __attribute__((used)); \
+	FAR__STATIC(FAR__POINTER(f) far__planted __attribute__((used))) \
 	far__callback(&far__c, (void *)(f), &far__planted, text, __FILE__, __LINE__); })
 
 /* The number of a task, which must be one: a function of struct far__task *. */

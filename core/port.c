@@ -297,7 +297,7 @@ bool far__port_give_up(struct far__port *port, const struct far__ring *ring, uin
 	shm_fence();	/* partner: arm(), of a slave that says where it sleeps */
 	uint64_t park = shm_load64(&segment->asleep);
 
-	if (park)
+	if (far__space_in_control((void *)(uintptr_t)park))	/* as a slave says that is in its right mind */
 		far__park_wake((struct far__park *)(uintptr_t)park);
 	far__park_wake(&segment->slave);	/* where it waits for itself */
 	bool at_once = late || slave->kill_on_cancel, queued = ring == &port->lane.queue;

@@ -50,7 +50,7 @@ struct task {
 	uint32_t interrupt;		/* it is cancelled */
 };
 
-enum { BLOCK = 512, BLOCKS = 1 << 15 };	/* 16 million tasks */
+enum { BLOCK = 512, BLOCKS = (1 << 15) - 1 };	/* 16 million tasks: an index and 1 have 24 bits of a handle */
 
 static struct {
 	pthread_mutex_t lock;

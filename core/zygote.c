@@ -296,7 +296,7 @@ static int start(unsigned number, bool again)
 static int make_slave(void)
 {
 	int err;
-	unsigned number = far__member_take(FAR_NOBODY, &err);
+	unsigned number = far__member_take(FAR_DOOMED, &err);	/* whoever knows the number of an earlier one takes it not */
 
 	if (!number)
 		return err;
@@ -309,6 +309,7 @@ static int make_slave(void)
 		far__member_give(number);
 		return err;
 	}
+	shm_store(&far__member(number)->owner, FAR_NOBODY);
 	put_in_stock(number);
 	return 0;
 }

@@ -250,8 +250,17 @@ int called_back(struct far_slave *slave, far_library *library, void *arg)
 	return n + far_call(slave, int, "int call(int (*)(int, int))", far_callback(&add));
 }
 
-/* Of an inline function that is not static. */
+/* Of inline functions that are not static. */
 inline double root(struct far_slave *slave, int n)
 {
 	return far_invoke(slave, sqrt, n);
+}
+
+struct shape *new_shape(double w);
+
+inline int used(struct far_slave *slave, int n)
+{
+	struct shape *s = far_wrap(slave, new_shape, 2);
+
+	return far_drop(s) + far_invoke(slave, call_twice, far_callback(add), NULL, NULL) + n;
 }
