@@ -274,7 +274,7 @@ struct far__port {
 	struct far__lane lane;
 	struct far__slave *slave;
 	_Atomic uint32_t busy[4];	/* its thread is using it, by the slave's generation; see far__port_enter() */
-	uint8_t turn;			/* which of them, now */
+	_Atomic uint8_t turn;		/* which of them, now */
 	_Atomic uintptr_t handle;	/* the slave's, while calls may be made; 0 when closed */
 	_Atomic uint64_t holder;	/* the thread it belongs to, by far__thread.id; if it is shared, that which is in it, or 0 */
 	_Atomic uint32_t claimed;	/* its holder is at its tasks; see far__port_claim() */
@@ -631,6 +631,11 @@ static inline unsigned far__port_turn(uintptr_t handle)
 	return handle / FAR_SLAVES_MAX % (sizeof ((struct far__port *)0)->busy / sizeof ((struct far__port *)0)->busy[0]);
 }
 
+static inline unsigned far__port_now(const struct far__port *port)
+{
+	return atomic_load_explicit(&port->turn, memory_order_relaxed);
+}
+
 static inline void far__port_uncount(struct far__port *port, _Atomic uint32_t *busy)
 {
 	bool shared = port->shared;
@@ -665,7 +670,7 @@ static inline bool far__port_enter(struct far__port *port, uintptr_t handle)
 
 static inline void far__port_leave(struct far__port *port)
 {
-	far__port_uncount(port, &port->busy[port->turn]);
+	far__port_uncount(port, &port->busy[far__port_now(port)]);
 }
 
 /*

@@ -44,7 +44,7 @@ static void leave_shared(struct far__port *port)
 	if (atomic_load_explicit(&port->holder, memory_order_relaxed) != far__thread.id)
 		return;
 	end_in_callback(port);
-	for (uint32_t n = port->busy[port->turn]; n; n--)
+	for (uint32_t n = port->busy[far__port_now(port)]; n; n--)
 		far__port_leave(port);
 }
 
@@ -73,7 +73,7 @@ static void thread_ends(void *unused)
 			port->slave->ports_taken &= ~(1u << port->number);
 			end_in_callback(port);
 			/* A call that was served while this thread waited here has ended it, by pthread_exit() say. */
-			atomic_store_explicit(&port->busy[port->turn], 0, memory_order_release);
+			atomic_store_explicit(&port->busy[far__port_now(port)], 0, memory_order_release);
 		}
 		pthread_mutex_unlock(&port->slave->lock);
 	}
@@ -142,7 +142,7 @@ bool far__port_is_in(const struct far__slave *slave)
 	const struct far__port *port = far__thread.port ? far__thread.port[slave->number] : NULL;
 
 	return port && atomic_load_explicit(&port->holder, memory_order_relaxed) == far__thread.id &&
-	       atomic_load_explicit(&port->busy[port->turn], memory_order_relaxed);
+	       atomic_load_explicit(&port->busy[far__port_now(port)], memory_order_relaxed);
 }
 
 bool far__ports_idle(struct far__slave *slave, uint64_t deadline)
@@ -227,7 +227,7 @@ static struct far__port *take_port(struct far__slave *slave, uintptr_t handle, c
 		slave->ports_taken |= 1u << number;
 		if (!port->shared)
 			port->holder = far__thread.id;
-		port->turn = (uint8_t)far__port_turn(handle);
+		atomic_store_explicit(&port->turn, (uint8_t)far__port_turn(handle), memory_order_relaxed);
 		atomic_store_explicit(&port->handle, handle, memory_order_release);
 	}
 	pthread_mutex_unlock(&slave->lock);
