@@ -194,6 +194,15 @@ static bool queue_is_done(const struct far__port *port)
 	return !port->task || far__ring_is_answered(queue, queue->position - 1);
 }
 
+/* Not of a slave that is dead. False and far_error(). */
+static bool need_queue(const struct far__call *call, struct far__port *port)
+{
+	if (!far__is_dead(port->slave->number))
+		return far__port_need_queue(port, call->site);
+	fail_dead(call, port->slave);
+	return false;
+}
+
 /* The ring to use, with a slot that is ours; NULL and far_error(), and the port is left. */
 static struct far__ring *choose_ring(const struct far__call *call, struct far__port *port)
 {
@@ -208,7 +217,7 @@ static struct far__ring *choose_ring(const struct far__call *call, struct far__p
 			return &port->lane.call;
 		}
 	}
-	if (FAR_UNLIKELY(!port->task) && !far__port_need_queue(port, call->site)) {
+	if (FAR_UNLIKELY(!port->task) && !need_queue(call, port)) {
 		far__port_leave(port);
 		return NULL;
 	}
@@ -939,9 +948,13 @@ static int unanswered(struct far__call *call, struct far_registers *registers, s
 
 	if (far__is_dead(port->slave->number) || far__ring_is_answered(call->ring, position)) {
 		far__port_reply(port, call->ring, position, false, &reply);
-		/* A thread that is left to itself goes on with it, for nobody knows how long: that is lost. */
-		if (port->slave->kind != FAR_PROCESS && call->kept)
-			call->kept->by_call = !far__ring_is_answered(call->ring, position);
+		if (!far__ring_is_answered(call->ring, position)) {
+			/* Until the slave is started again, if it is: then the slot is answered. */
+			port->queued = port->abandoned = true;
+			/* A thread that is left to itself goes on with it, for nobody knows how long: that is lost. */
+			if (port->slave->kind != FAR_PROCESS && call->kept)
+				call->kept->by_call = true;
+		}
 		return far__conclude(call->site, call->result, (uintptr_t)call->slave, &reply, holds, registers);
 	}
 	bool late = !far_interrupted();

@@ -168,7 +168,8 @@ struct far_options {
 
 /*
  * Make the calling thread, a GUI's main loop say, a slave that serves calls only
- * when it chooses to, inside far_step(). The same thread must step and close it.
+ * when it chooses to, inside far_step(). The same thread must step and close it; if it
+ * ends before, calls fail (FAR_EDIED).
  */
 #define far_slave_here(...)	far__slave_here(FAR__OPTIONS(__VA_ARGS__))
 

@@ -48,6 +48,13 @@ static void leave_shared(struct far__port *port)
 		far__port_leave(port);
 }
 
+/* It has not closed its slave, which nobody can serve any more: who calls it is told. */
+static void end_here(struct far__server *server)
+{
+	if (server && !server->process && !server->ended && far__slave_by_number(server->number)->kind == FAR_HERE)
+		far__member_dead(server->number, 0);
+}
+
 static void thread_ends(void *unused)
 {
 	struct far__thread *thread = &far__thread;
@@ -56,6 +63,7 @@ static void thread_ends(void *unused)
 	/* Of a child made by fork() nothing is ours, and its locks may be held by threads that it does not have. */
 	if (far__is_forked)
 		return;
+	end_here(thread->server);
 	far__error_thread_end();
 	far__tasks_thread_end();
 	for (unsigned n = 0; thread->port && n < FAR_SLAVES_MAX; n++) {

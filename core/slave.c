@@ -273,6 +273,7 @@ struct far_slave *far__slave_here(const struct far_options *o)
 		return NULL;
 	slave->thread = pthread_self();
 	far__thread.server = slave->server;
+	far__thread_known();
 	return set_up(&site, slave, o);
 }
 

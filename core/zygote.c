@@ -490,7 +490,8 @@ static bool respawn(unsigned number, uint32_t status)
 	 */
 	shm_store(&m->window, 0);
 	shm_add(&m->incarnation, 1);
-	fail_running(number, status, !tries);
+	/* Of one that is dead already, those who wait have been told. */
+	fail_running(number, status, !tries || shm_load(&m->state) == FAR_DEAD);
 	z.slave[number].taken = calls_taken(number);
 	shm_store64(&segment->deadline, 0);
 	shm_store64(&segment->asleep, 0);

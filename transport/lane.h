@@ -85,6 +85,7 @@ _Static_assert(sizeof(struct far__body) == 448, "a body is seven");
 
 #define FAR_CALL_BODIES_AT	4096ul
 enum { FAR_CALL_BODIES = 2 };	/* for one slot: while the slave has one, the producer gets hold of the other's cache lines */
+_Static_assert(FAR_CALL_BODIES_AT + FAR_LANES * FAR_CALL_BODIES * sizeof(struct far__body) <= 64 << 10, "what crashes leave is behind");
 #define FAR_LANE_STRIDE		(2ul << 20)
 #define FAR_SLOT_SIZE		(sizeof(struct far__slot) + sizeof(struct far__rest))
 #define FAR_BODIES_AT		(FAR_QUEUE_MAX * FAR_SLOT_SIZE)

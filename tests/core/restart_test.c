@@ -257,6 +257,38 @@ TEST(a_slave_that_cannot_start_stays_dead)
 	CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
 }
 
+static void die_while(void *bad)
+{
+	if (__atomic_load_n((int *)bad, __ATOMIC_SEQ_CST))
+		raise(SIGKILL);
+}
+
+TEST(calls_to_a_dead_slave_are_not_in_the_way_when_it_is_started_again)
+{
+	int *bad = shared_int();
+	struct far_slave *s = far_slave_process(.respawn = 1, .setup = die_while, .setup_arg = bad);
+
+	for (int i = 0; i < 20; i++) {
+		__atomic_store_n(bad, 1, __ATOMIC_SEQ_CST);
+		far_invoke(s, die, SIGKILL);
+		CHECK(died());
+		for (int k = 0; k < i % 3 + 1; k++) {
+			far_invoke(s, add, 1, 2);
+			CHECK(died());
+			if (i < 10)	/* else a queue is in use, too */
+				continue;
+			far_wait(far_schedule(s, add, 1, 2));
+			CHECK(died());
+		}
+		__atomic_store_n(bad, 0, __ATOMIC_SEQ_CST);
+		CHECK_EQ(far_slave_restart(s), 0);
+		CHECK_EQ(far_invoke_within(5000, s, add, i, 2), i + 2);
+		CHECK_EQ(far_invoke_within(5000, s, add, i, 3), i + 3);
+	}
+	CHECK_OK();
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
 /* The first works, the next few end at once, and then one hangs. */
 static void end_then_hang(void *n)
 {

@@ -1026,3 +1026,20 @@ TEST(an_idle_slave_process_costs_the_master_no_descriptor)
 		CHECK_EQ(far_invoke(far_slave_process(), add, i, 1), i + 1);
 	CHECK_EQ(count_fds(), fds);
 }
+
+static void *be_a_slave_and_end(void *slave)
+{
+	*(struct far_slave **)slave = far_slave_here(.name = "short-lived");
+	return NULL;
+}
+
+TEST(a_thread_that_ends_without_closing_its_slave_is_missed)
+{
+	struct far_slave *s = NULL;
+	pthread_t t;
+
+	pthread_create(&t, NULL, be_a_slave_and_end, &s);
+	pthread_join(t, NULL);
+	CHECK_EQ(far_invoke(s, getpid), 0);
+	CHECK_FAILED(FAR_EDIED);
+}
