@@ -139,14 +139,15 @@ static bool await_slot(const struct far__call *call, struct far__port *port, uin
 	return far__port_enter(port, (uintptr_t)call->slave);
 }
 
+/* The port is left: of a slave that is closed nothing may be there to tell how it ended. */
 static void fail_without_slot(const struct far__call *call, const struct far__slave *slave)
 {
-	if (far__is_dead(slave->number))
+	if (slave->handle != (uintptr_t)call->slave)
+		fail_closed(call);
+	else if (far__is_dead(slave->number))
 		fail_dead(call, slave);
 	else if (far_interrupted())
 		fail_cancelled(call);
-	else if (slave->handle != (uintptr_t)call->slave)
-		fail_closed(call);
 	else
 		far__fail_late(call->site, (uintptr_t)call->slave, false);
 }
