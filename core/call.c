@@ -589,8 +589,8 @@ int far__fd(struct far__call *call, int fd)
 		if (slave->kind != FAR_PROCESS)
 			result = (int)SYS(fcntl, fd, F_DUPFD_CLOEXEC, 3);
 		else
-			result = far__mail_fd(call->slave, fd);
-		if (result == -EOWNERDEAD) {	/* the slave is, and has said so */
+			result = far__mail_fd(slave, call->slave, fd, time_limit(call, slave));
+		if (result == -EOWNERDEAD) {	/* the slave is, or late, and has said so */
 			call->begun = call->failed = true;
 			return -1;
 		}

@@ -266,7 +266,8 @@ FAR_API struct far_slave *far_slave_self(void);
  *   far_remote(p)	pass it as it is: you vouch for it
  *   far_fd(fd)		the function gets a descriptor of its own for the open file
  *			@fd, close-on-exec, and closes it; passing it waits until the
- *			slave has taken it
+ *			slave has taken it, or for the call's deadline; of a call that
+ *			is taken out of the queue, unrun, it stays open there
  * far_in(p, n) + k is allowed too, inside the n bytes.
  */
 #define far_in(p, n)	FAR__BUFFER(p, n, FAR__IN)

@@ -322,6 +322,7 @@ struct far__slave {
 	char name[16];
 	pthread_mutex_t lock;		/* for taking ports */
 	pthread_mutex_t shared;		/* held to use the shared port */
+	pthread_mutex_t mail;		/* held while a descriptor is sent to it */
 	uint32_t ports_taken;
 	_Atomic uint32_t visitors;	/* threads that wait for tasks by looking at others' ports */
 	_Atomic uint32_t restarters;	/* that are in far_slave_restart(): it is not closed before they have done */

@@ -94,10 +94,18 @@ static int send_fd(uint32_t number, uint64_t secret, int fd)
 	return n < 0 ? (int)n : 0;
 }
 
-static int mail(struct far_slave *slave, int fd)
+/* What is left of a time limit, in ms; -1: there is none. */
+static int left(uint64_t deadline)
+{
+	uint64_t now = far__now();
+
+	return deadline == FAR_FOREVER ? -1 : deadline <= now ? 0 : (int)((deadline - now) / 1000000);
+}
+
+static int mail(struct far_slave *slave, int fd, uint64_t deadline)
 {
 	uint64_t secret;
-	uint32_t number = far_invoke(slave, open_mailbox);
+	uint32_t number = far_invoke_within(left(deadline), slave, open_mailbox);
 
 	if (far__failed)
 		return -EOWNERDEAD;
@@ -109,25 +117,24 @@ static int mail(struct far_slave *slave, int fd)
 
 	if (err) {
 		/* Nobody is there any more? Then a call says why. */
-		far_invoke(slave, open_mailbox);
+		far_invoke_within(left(deadline), slave, open_mailbox);
 		return far__failed ? -EOWNERDEAD : err;
 	}
-	int there = far_invoke(slave, take_fd, secret);
+	int there = far_invoke_within(left(deadline), slave, take_fd, secret);
 
 	return far__failed ? -EOWNERDEAD : there;
 }
 
-int far__mail_fd(struct far_slave *slave, int fd)
+int far__mail_fd(struct far__slave *slave, struct far_slave *handle, int fd, int limit_ms)
 {
-	/* One at a time: the slave takes what lies in its mailbox for its caller's, or nobody's. */
-	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	/* Now: the socket it is sent by could have the number of one that is closed. */
 	int err = (int)SYS(fcntl, fd, F_GETFD, 0);
 
 	if (err < 0)
 		return err;
-	pthread_mutex_lock(&lock);
-	err = mail(slave, fd);
-	pthread_mutex_unlock(&lock);
+	/* One at a time: the slave takes what lies in its mailbox for its caller's, or nobody's. */
+	pthread_mutex_lock(&slave->mail);
+	err = mail(handle, fd, far__deadline(limit_ms));
+	pthread_mutex_unlock(&slave->mail);
 	return err;
 }

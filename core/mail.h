@@ -3,8 +3,12 @@
 #define FAR_CORE_MAIL_H
 
 struct far_slave;
+struct far__slave;
 
-/* The number that the open file @fd gets in the slave, or -errno; with far_error() if the slave failed. */
-int far__mail_fd(struct far_slave *slave, int fd);
+/*
+ * The number that the open file @fd gets in the slave, or -errno; -EOWNERDEAD with far_error()
+ * if the slave failed, or has not taken it within @limit_ms (-1: no limit).
+ */
+int far__mail_fd(struct far__slave *slave, struct far_slave *handle, int fd, int limit_ms);
 
 #endif

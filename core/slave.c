@@ -93,6 +93,7 @@ static struct far__slave *record_of(unsigned number)
 	if (!slave)
 		return NULL;
 	pthread_mutex_init(&slave->lock, NULL);
+	pthread_mutex_init(&slave->mail, NULL);
 	pthread_mutexattr_init(&recursive);
 	pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
 	pthread_mutex_init(&slave->shared, &recursive);

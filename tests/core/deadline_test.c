@@ -157,6 +157,25 @@ TEST(a_thread_goes_on_after_the_deadline_and_is_told)
 	CHECK_EQ(far_slave_close(s), 0);
 }
 
+/* Other slaves are given theirs meanwhile. */
+TEST(a_descriptor_is_not_waited_for_beyond_the_deadline)
+{
+	struct far_slave *s = far_slave_process(), *idle = far_slave_process();
+	far_task(int) busy = far_schedule(s, usleep, 2000000);
+	double start = seconds();
+
+	CHECK_EQ(far_invoke_within(200, s, close, far_fd(1)), 0);
+	CHECK_FAILED(FAR_EDEADLINE);
+	CHECK_EQ(far_invoke_within(200, idle, close, far_fd(1)), 0);
+	CHECK_OK();
+	CHECK(seconds() - start < 1.5);
+	CHECK_EQ(far_wait(busy), 0);
+	CHECK_EQ(far_invoke_within(5000, s, close, far_fd(1)), 0);
+	CHECK_OK();
+	CHECK_EQ(far_slave_close(idle), 0);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
 static void raise_when_told(void)
 {
 	while (!far_interrupted())
