@@ -340,6 +340,15 @@ void far__slaves_forget(void)
 	highest = 0;
 }
 
+/* Let nobody begin a call any more. */
+static void shut(struct far__slave *slave)
+{
+	pthread_mutex_lock(&slave->lock);
+	atomic_store(&slave->handle, 0);
+	far__ports_shut(slave);
+	pthread_mutex_unlock(&slave->lock);
+}
+
 /* The record in a slave process of a member that others made: opened when it is first wanted. */
 static struct far__slave *open_once(const struct far__site *site, unsigned number, enum far__kind kind,
 				    struct far__server *server)
@@ -352,10 +361,7 @@ static struct far__slave *open_once(const struct far__site *site, unsigned numbe
 
 	/* A member that calls are made back to has ended, and another has its number. */
 	if (slave && slave->kind == FAR_OWNER && slave->handle != far__member_handle(number)) {
-		pthread_mutex_lock(&slave->lock);
-		slave->handle = 0;
-		far__ports_shut(slave);
-		pthread_mutex_unlock(&slave->lock);
+		shut(slave);
 		far__ports_idle(slave, FAR_FOREVER);
 		far__ports_empty(slave, false);
 	}
@@ -506,10 +512,7 @@ static int close_thread(struct far__slave *slave, uint64_t deadline)
 
 void far__slave_unserved_end(struct far__slave *slave)
 {
-	pthread_mutex_lock(&slave->lock);
-	atomic_store(&slave->handle, 0);
-	far__ports_shut(slave);
-	pthread_mutex_unlock(&slave->lock);
+	shut(slave);
 	end_local(slave);
 }
 

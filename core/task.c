@@ -596,7 +596,6 @@ static bool give_up(const struct far__call *call, struct task *t, uint64_t gener
 		far__holds_keep(&t->holds, call->kept);
 		t->holding = true;
 	}
-
 	if (t->holding)
 		far__holds_end_callbacks(&t->holds);
 	bool ran = !far__port_give_up(port, &port->lane.queue, t->position, late);
