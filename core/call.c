@@ -41,6 +41,9 @@ _Static_assert((int)FAR_INT_REGISTERS == FAR__INTS && (int)FAR_VECTOR_REGISTERS 
 #define BODY_BYTES	sizeof(struct far__body)
 #define ALIGN16(n)	(((n) + 15) & ~15u)
 
+#define LATE_IN_QUEUE	"the deadline passed before the call was run: slave \"%s\" was busy"
+#define OUTLIVED	"slave process \"%s\" was started again before the call was run, which is of its earlier life"
+
 static inline struct far__slave *slave_of(const struct far__call *call)
 {
 	return ((struct far__port *)call->port)->slave;
@@ -569,11 +572,22 @@ void far__look(struct far__call *call, void *value, int argument, int use)
 	far__look_at(call, value, argument, use, 0);
 }
 
+/* As far__mail_fd(), for a call that only the slave's life of now can make. */
+static int mail_fd(struct far__call *call, struct far__slave *slave, int fd)
+{
+	uint32_t incarnation = shm_load(&far__member(slave->number)->incarnation);
+
+	if (far__set_life(call, incarnation))
+		return far__mail_fd(slave, call->slave, incarnation, fd, time_limit(call, slave));
+	far__fail(FAR_ESTALE, EFAULT, call->site->function, call->site, OUTLIVED, slave->name);
+	return -EOWNERDEAD;
+}
+
 int far__fd(struct far__call *call, int fd)
 {
 	uintptr_t handle = (uintptr_t)call->slave;
 	struct far__thread *thread = &far__thread;
-	int result;
+	int result, use = FAR_PASSED_FD;
 
 	if (call->failed)
 		return -1;
@@ -586,10 +600,12 @@ int far__fd(struct far__call *call, int fd)
 			call->begun = call->failed = true;
 			return -1;
 		}
-		if (slave->kind != FAR_PROCESS)
+		if (slave->kind != FAR_PROCESS) {
 			result = (int)SYS(fcntl, fd, F_DUPFD_CLOEXEC, 3);
-		else
-			result = far__mail_fd(slave, call->slave, fd, time_limit(call, slave));
+		} else {
+			result = mail_fd(call, slave, fd);
+			use |= FAR__REMOTE;
+		}
 		if (result == -EOWNERDEAD) {	/* the slave is, or late, and has said so */
 			call->begun = call->failed = true;
 			return -1;
@@ -601,7 +617,8 @@ int far__fd(struct far__call *call, int fd)
 		call->begun = call->failed = true;
 		return result;
 	}
-	call->buffers[call->nbuffers++] = (struct far__buffer){ .size = (size_t)result, .use = FAR_PASSED_FD };
+	call->passes = true;
+	call->buffers[call->nbuffers++] = (struct far__buffer){ .size = (size_t)result, .use = (uint8_t)use };
 	return result;
 }
 
@@ -619,7 +636,7 @@ static void take_fds_back(struct far__call *call)
 		struct far__slave *slave = call->op == FAR__OP_THREAD ? NULL : far__slave_by_number(far__handle_number((uintptr_t)call->slave));
 
 		if (slave && slave->kind == FAR_PROCESS)
-			far_invoke(call->slave, close, fd);
+			far_invoke(call->slave, close, (far__c.life = call->life, fd));
 		else
 			SYS(close, fd);
 	}
@@ -656,9 +673,22 @@ void far__holds_end_callbacks(struct far__holds *holds)
 	}
 }
 
-void far__holds_release(struct far__holds *holds)
+/* A slave that has not even taken a call leaves open what was passed for it, if it was a thread. */
+static void close_passed(const struct far__holds *holds, const struct far__message *reply)
+{
+	enum far__outcome outcome = reply->info & 0xff;
+	bool untaken = outcome == FAR_NOT_RUN || (outcome == FAR_DIED && reply->word[0] >> 32 & FAR_BYSTANDER);
+
+	for (unsigned i = 0; i < holds->nbuffers && untaken; i++)
+		if ((holds->buffers[i].use & (FAR_PASSED_FD | FAR__REMOTE)) == FAR_PASSED_FD)
+			SYS(close, (int)holds->buffers[i].size);
+}
+
+void far__holds_release(struct far__holds *holds, const struct far__message *reply)
 {
 	far__holds_end_callbacks(holds);
+	if (reply)
+		close_passed(holds, reply);
 	if (holds->arguments)
 		far__heap_free(holds->arguments);
 	if (holds->result_on_heap)
@@ -676,13 +706,10 @@ void far__holds_release(struct far__holds *holds)
 	holds->nbuffers = 0;
 }
 
-void far__reply_release(const struct far__ring *ring, uint32_t position)
+void far__reply_release(const struct far__message *reply)
 {
-	struct far__message reply;
-
-	far__ring_read(ring, position, &reply, true);
-	if ((reply.info & 0xff) == FAR_RAISED)
-		far__heap_free((void *)(uintptr_t)reply.word[1]);
+	if ((reply->info & 0xff) == FAR_RAISED)
+		far__heap_free((void *)(uintptr_t)reply->word[1]);
 }
 
 void far__reply_of_dead(const struct far__slave *slave, bool begun, struct far__message *reply)
@@ -695,8 +722,6 @@ void far__reply_of_dead(const struct far__slave *slave, bool begun, struct far__
 				       : shm_load(&slave->segment->stop))
 		reply->info = far__reply_info(FAR_NOT_RUN, 0, 0);
 }
-
-#define LATE_IN_QUEUE "the deadline passed before the call was run: slave \"%s\" was busy"
 
 void far__explain(struct far_error *e, const struct far__site *site, uintptr_t handle, const struct far__message *reply)
 {
@@ -717,8 +742,7 @@ void far__explain(struct far_error *e, const struct far__site *site, uintptr_t h
 		far__error_fill(e, FAR_EDEADLINE, ETIMEDOUT, site->function, site, LATE_IN_QUEUE, name);
 		break;
 	case FAR_OUTLIVED:
-		far__error_fill(e, FAR_ESTALE, EFAULT, site->function, site,
-				"slave process \"%s\" was started again before the call was run, which is of its earlier life", name);
+		far__error_fill(e, FAR_ESTALE, EFAULT, site->function, site, OUTLIVED, name);
 		break;
 	case FAR_LOST:
 		far__error_fill(e, FAR_ENOMEM, ENOMEM, site->function, site, "no memory to keep the result");
@@ -768,7 +792,7 @@ int far__conclude(const struct far__site *site, uint8_t result, uintptr_t handle
 
 		far__explain(&error, site, handle, reply);
 		far__fail_with(&error);
-		far__holds_release(holds);
+		far__holds_release(holds, reply);
 		return far__no_result(site, result, registers);
 	}
 	if (FAR_UNLIKELY(info & FAR_NOT_FEW))
@@ -787,7 +811,7 @@ int far__conclude(const struct far__site *site, uint8_t result, uintptr_t handle
 		far__unpack_result(registers, reply->word, info >> 8 & 3);
 	}
 	if (FAR_UNLIKELY(!far__holds_nothing(holds)))
-		far__holds_release(holds);
+		far__holds_release(holds, reply);
 	if (info >> 16)
 		errno = (int)(info >> 16);
 	far__succeed();
@@ -797,7 +821,7 @@ int far__conclude(const struct far__site *site, uint8_t result, uintptr_t handle
 /* A call that will not be made, for the reason in far_error(): take all of it back. */
 static int unsent(struct far__call *call, struct far__holds *holds, struct far_registers *registers)
 {
-	far__holds_release(holds);
+	far__holds_release(holds, NULL);
 	if (call->port)
 		far__port_leave(call->port);
 	if (call->nbuffers && far__failed)
@@ -1109,12 +1133,40 @@ static void begin_callbacks(const struct far__call *call)
 /* Whether nothing is to be done with any of its buffers when the call has ended. */
 static bool buffers_are_done(const struct far__call *call)
 {
-	enum { TO_DO = FAR__OUT | FAR_COPY_ON_HEAP | FAR_COPY_PRIVATE | FAR_CALLS_BACK };
+	enum { TO_DO = FAR__OUT | FAR_COPY_ON_HEAP | FAR_COPY_PRIVATE | FAR_CALLS_BACK | FAR_PASSED_FD };
 	uint8_t use = 0;
 
 	for (unsigned i = 0; i < call->nbuffers; i++)
 		use |= call->buffers[i].use;
 	return !(use & TO_DO);
+}
+
+/*
+ * The slave is told with the function what was passed to it, for it closes that if it takes
+ * the call and does not run it. False and far_error() if there is no memory for the list.
+ */
+static bool list_fds(struct far__call *call, struct far__message *m)
+{
+	struct far__buffer *last = NULL;
+	int err;
+	struct far__mirror *list = far__heap_alloc(sizeof *list + call->nbuffers * sizeof(int), false, &err);
+	int *fd = (int *)(list + 1);
+
+	if (!list) {
+		far__fail(FAR_ENOMEM, -err, call->site->function, call->site, "no shared memory to pass a descriptor");
+		return false;
+	}
+	*list = (struct far__mirror){ .function = call->function, .from = list, .to = list, .fd = fd };
+	for (unsigned i = 0; i < call->nbuffers; i++) {
+		if (!(call->buffers[i].use & FAR_PASSED_FD))
+			continue;
+		last = &call->buffers[i];
+		fd[list->nfds++] = (int)last->size;
+	}
+	last->there = list;	/* freed with it */
+	last->use |= FAR_COPY_ON_HEAP;
+	m->word[0] = (uintptr_t)list | FAR_MIRRORED;
+	return true;
 }
 
 static int make(struct far__call *call, struct far_registers *registers, const uint64_t *stack)
@@ -1137,7 +1189,7 @@ static int make(struct far__call *call, struct far_registers *registers, const u
 	struct far__holds holds = { .buffers = call->buffers, .nbuffers = call->nbuffers };
 	struct far__message m;
 
-	if (!pack(call, registers, stack, &holds, &m))
+	if (!pack(call, registers, stack, &holds, &m) || (call->passes && !list_fds(call, &m)))
 		return unsent(call, &holds, registers);
 	m.info |= call->life << FAR_LIFE_AT;
 	if (call->nbuffers) {
@@ -1164,7 +1216,7 @@ static bool make_quickly(struct far__call *call, struct far_registers *registers
 	struct far__holds nothing = { 0 };
 	struct far__message m;
 
-	if (call->begun || (call->op != FAR__OP_INVOKE && call->op != FAR__OP_SCHEDULE))
+	if (call->begun || call->passes || (call->op != FAR__OP_INVOKE && call->op != FAR__OP_SCHEDULE))
 		return false;
 	struct far__port *port = enter_quickly(call);
 

@@ -267,7 +267,7 @@ FAR_API struct far_slave *far_slave_self(void);
  *   far_fd(fd)		the function gets a descriptor of its own for the open file
  *			@fd, close-on-exec, and closes it; passing it waits until the
  *			slave has taken it, or for the call's deadline; of a call that
- *			is taken out of the queue, unrun, it stays open there
+ *			is not run it is closed there
  * far_in(p, n) + k is allowed too, inside the n bytes.
  */
 #define far_in(p, n)	FAR__BUFFER(p, n, FAR__IN)
@@ -694,6 +694,7 @@ struct far__call {
 	void **jump;			/* __builtin_setjmp buffer to return through, or NULL */
 	uint8_t op, argument, nbuffers, result;
 	uint8_t begun, failed, in_place, timed;
+	uint8_t passes;			/* descriptors */
 	int within;
 	void *port, *ring, *result_at;
 	uint32_t slot_used, inline_used;
@@ -712,7 +713,7 @@ static inline __attribute__((always_inline)) void far__start(struct far__call *c
 	c->buffers = buffers;
 	c->jump = (void **)0;
 	c->op = op;
-	c->argument = c->nbuffers = c->result = c->begun = c->failed = c->in_place = c->timed = 0;
+	c->argument = c->nbuffers = c->result = c->begun = c->failed = c->in_place = c->timed = c->passes = 0;
 	c->within = within;
 	c->port = c->ring = c->result_at = (void *)0;
 	c->kept = (struct far__kept *)0;

@@ -174,11 +174,8 @@ static inline bool far__is_library(uintptr_t handle)
 /* Set by the first far_open(): find the call's slave, and its function there by its name. False and far_error(). */
 extern bool (*far__library_find)(struct far__call *call);
 
-/*
- * As far_remote(), of an argument of a call: a pointer that an incarnation of its slave has
- * returned, and only that one can follow.
- */
-#define FAR_OF_LIFE(p, incarnation) (far__c.life = far__life(incarnation), far_remote(p))
+/* As an argument of a call: only this incarnation of its slave can make it. */
+#define FAR_OF_LIFE(argument, incarnation) (far__c.life = far__life(incarnation), (argument))
 
 /*
  * What a call uses in the slave until its function has returned there, which may be long after
@@ -213,13 +210,16 @@ struct far__callback;
  * A call with a step behind it: what the message calls a function is, with its
  * highest bit set, one of these in the far heap. When the function has returned,
  * @size bytes are copied, in the slave, if they have changed: what a proxy shows of
- * its object.
+ * its object. If it is not run, the slave closes the descriptors that were passed
+ * for it.
  */
 struct far__mirror {
 	const void *function;
 	const void *from;
 	void *to;			/* in the far heap */
 	size_t size;
+	const int *fd;			/* behind it */
+	uint32_t nfds;
 };
 
 #define FAR_MIRRORED	((uintptr_t)1 << 63)
@@ -457,7 +457,8 @@ static inline void far__death_words(struct far__message *reply, uint32_t status,
 }
 
 /* In far__buffer.use: where its copy lies, if not in the body of the slot. */
-enum { FAR_COPY_ON_HEAP = 0x80, FAR_COPY_PRIVATE = 0x40, FAR_PASSED_FD = 0x20 };	/* the last: .size is the descriptor there */
+enum { FAR_COPY_ON_HEAP = 0x80, FAR_COPY_PRIVATE = 0x40 };
+enum { FAR_PASSED_FD = 0x20 };	/* .size is the descriptor, of this process, or with FAR__REMOTE of the slave's */
 enum { FAR_CALLS_BACK = 0x10 };	/* .size is the address of its struct far__callback, and .there too once the call is made */
 
 /* A call succeeded: this thread's failure, if it had one, is its last no more. */
@@ -489,10 +490,11 @@ static inline void far__holds_keep(struct far__holds *holds, struct far__kept *k
 	holds->kept = *kept;
 }
 
-void far__holds_release(struct far__holds *holds);
+/* With the call's reply, or NULL if it was never made. */
+void far__holds_release(struct far__holds *holds, const struct far__message *reply);
 
-/* The reply at @position will not be read: free what it holds. */
-void far__reply_release(const struct far__ring *ring, uint32_t position);
+/* A reply that tells nobody anything: free what it holds. */
+void far__reply_release(const struct far__message *reply);
 
 static inline bool far__holds_nothing(const struct far__holds *holds)
 {

@@ -102,7 +102,7 @@ static int left(uint64_t deadline)
 	return deadline == FAR_FOREVER ? -1 : deadline <= now ? 0 : (int)((deadline - now) / 1000000);
 }
 
-static int mail(struct far_slave *slave, int fd, uint64_t deadline)
+static int mail(struct far_slave *slave, uint32_t incarnation, int fd, uint64_t deadline)
 {
 	uint64_t secret;
 	uint32_t number = far_invoke_within(left(deadline), slave, open_mailbox);
@@ -120,12 +120,12 @@ static int mail(struct far_slave *slave, int fd, uint64_t deadline)
 		far_invoke_within(left(deadline), slave, open_mailbox);
 		return far__failed ? -EOWNERDEAD : err;
 	}
-	int there = far_invoke_within(left(deadline), slave, take_fd, secret);
+	int there = far_invoke_within(left(deadline), slave, take_fd, FAR_OF_LIFE(secret, incarnation));
 
 	return far__failed ? -EOWNERDEAD : there;
 }
 
-int far__mail_fd(struct far__slave *slave, struct far_slave *handle, int fd, int limit_ms)
+int far__mail_fd(struct far__slave *slave, struct far_slave *handle, uint32_t incarnation, int fd, int limit_ms)
 {
 	/* Now: the socket it is sent by could have the number of one that is closed. */
 	int err = (int)SYS(fcntl, fd, F_GETFD, 0);
@@ -134,7 +134,7 @@ int far__mail_fd(struct far__slave *slave, struct far_slave *handle, int fd, int
 		return err;
 	/* One at a time: the slave takes what lies in its mailbox for its caller's, or nobody's. */
 	pthread_mutex_lock(&slave->mail);
-	err = mail(handle, fd, far__deadline(limit_ms));
+	err = mail(handle, incarnation, fd, far__deadline(limit_ms));
 	pthread_mutex_unlock(&slave->mail);
 	return err;
 }

@@ -332,16 +332,22 @@ void far__port_abandon(struct far__port *port, const struct far__holds *holds)
 		left->nbuffers = 0;
 }
 
-static void free_left(struct far__port *port)
+/* Its abandoned call is over: free what that and its reply have left. */
+static void drop_abandoned(struct far__port *port)
 {
+	const struct far__ring *ring = &port->lane.call;
 	struct far__holds *left = port->left;
+	struct far__message reply;
 
+	port->abandoned = false;
 	port->left = NULL;
+	far__port_reply(port, ring, ring->position - 1, true, &reply);
+	far__reply_release(&reply);
 	if (!left)
 		return;
 	struct far__buffer *buffers = left->buffers;
 
-	far__holds_release(left);
+	far__holds_release(left, &reply);
 	free(buffers);
 	free(left);
 }
@@ -354,9 +360,7 @@ bool far__port_is_abandoned(struct far__port *port)
 		return false;
 	if (!far__ring_is_answered(ring, ring->position - 1))
 		return true;
-	port->abandoned = false;
-	far__reply_release(ring, ring->position - 1);
-	free_left(port);
+	drop_abandoned(port);
 	return false;
 }
 
@@ -378,7 +382,8 @@ void far__ports_empty(struct far__slave *slave, bool in_use)
 		}
 		free(port->task);
 		port->task = NULL;
-		free_left(port);
+		if (port->abandoned)
+			drop_abandoned(port);
 		port->open = false;
 	}
 	/* Their tasks have moved, which they see when they look again: see far__task_collect(). */

@@ -177,12 +177,30 @@ static bool has_output(void)
 #endif
 }
 
+/* The descriptors that were passed for a call. */
+static void close_passed(const struct far__ring *ring, uint32_t position)
+{
+	struct far__message m;
+
+	far__ring_words(ring, position, &m, true);
+	const void *function = (void *)(uintptr_t)m.word[0];
+
+	if (!far__is_mirrored(function))
+		return;
+	const struct far__mirror *mirror = far__mirror_of(function);
+
+	for (uint32_t i = 0; i < mirror->nfds; i++)
+		SYS(close, mirror->fd[i]);
+}
+
 /* The reply to a call that is not run. */
 static void answer_unrun(const struct far__lane *lane, const struct far__ring *ring, uint32_t position,
 			 enum far__outcome why)
 {
 	struct far__message m = { .info = far__reply_info(why, 0, 0) };
 
+	if (why != FAR_OUTLIVED)	/* they were an earlier life's */
+		close_passed(ring, position);
 	far__lane_answer(lane, ring, position, &m);
 }
 

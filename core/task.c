@@ -319,7 +319,7 @@ static void conclude_forgotten(struct task *t, uint64_t generation, const struct
 			far__complain(error.message);
 	}
 	if (t->holding)
-		far__holds_release(&t->holds);
+		far__holds_release(&t->holds, reply);
 	drop(t, generation);
 }
 
@@ -941,7 +941,7 @@ uintptr_t far__task_thread(const struct far__call *call, const struct far_regist
 		no_memory(call);
 	if (!t) {
 		free(start);
-		far__holds_release(&holds);
+		far__holds_release(&holds, NULL);
 		return 0;
 	}
 	*start = (struct start){ .task = t, .generation = t->word >> 8 };
@@ -964,7 +964,7 @@ uintptr_t far__task_thread(const struct far__call *call, const struct far_regist
 		return handle;
 	far__fail(FAR_ELIMIT, err, call->site->function, call->site, "no thread can be started: %s", strerror(err));
 	if (t->holding)
-		far__holds_release(&t->holds);
+		far__holds_release(&t->holds, NULL);
 	drop(t, start->generation);
 	free(start);
 	return 0;

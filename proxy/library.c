@@ -235,7 +235,7 @@ void *far__library_address(struct far__library *l, struct far__symbol *s, const 
 		return NULL;
 	if (s->address && s->incarnation == l->incarnation)
 		return s->address;
-	void *address = far_invoke(slave_of(l), find_there, FAR_OF_LIFE(l->loaded, l->incarnation), far_str(s->name));
+	void *address = far_invoke(slave_of(l), find_there, FAR_OF_LIFE(far_remote(l->loaded), l->incarnation), far_str(s->name));
 
 	if (far__failed) {
 		char where[PATH_MAX + 10];
@@ -268,7 +268,7 @@ bool far__library_module(struct far__library *l, struct far__symbol *s, char *mo
 
 	if (s ? !address : !load(l, asker))
 		return false;
-	far_invoke(slave_of(l), module_there, FAR_OF_LIFE(l->loaded, l->incarnation), far_remote(address), far_out(module, PATH_MAX));
+	far_invoke(slave_of(l), module_there, FAR_OF_LIFE(far_remote(l->loaded), l->incarnation), far_remote(address), far_out(module, PATH_MAX));
 	if (far__failed)
 		far__blame(asker->function, asker->site, "");
 	return !far__failed;
@@ -347,7 +347,7 @@ far_library *far_open(struct far_slave *slave, const char *name)
 
 	pthread_mutex_unlock(&table.lock);
 	if (!is_in) {
-		far_invoke(slave, unload_there, FAR_OF_LIFE(l->loaded, l->incarnation));
+		far_invoke(slave, unload_there, FAR_OF_LIFE(far_remote(l->loaded), l->incarnation));
 		l = too_many(l, &asker);
 	}
 	return l ? (far_library *)l->handle : NULL;
@@ -358,7 +358,7 @@ static void unload(struct far__library *l)
 {
 	pthread_mutex_lock(&l->lock);
 	if (slave_is_open(l->slave) && l->incarnation == far__incarnation(l->slave) && !far__is_dead(far__handle_number(l->slave))) {
-		far_invoke(slave_of(l), unload_there, FAR_OF_LIFE(l->loaded, l->incarnation));
+		far_invoke(slave_of(l), unload_there, FAR_OF_LIFE(far_remote(l->loaded), l->incarnation));
 		(void)far_error();
 	}
 	pthread_mutex_unlock(&l->lock);

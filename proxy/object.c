@@ -241,7 +241,7 @@ static bool make_closure(struct proxy *p, size_t i, void *function)
 	*b = (struct bound){ .proxy = p, .method = m, .code = m->stub, .mirror = &p->mirrors[i] };
 	if (m->stub)
 		return true;
-	*b->mirror = (struct far__mirror){ function, p->real, p->copy, p->class->type->size };
+	*b->mirror = (struct far__mirror){ .function = function, .from = p->real, .to = p->copy, .size = p->class->type->size };
 	b->closure = ffi_closure_alloc(sizeof *b->closure, &b->code);
 	return b->closure &&
 	       ffi_prep_closure_loc(b->closure, (ffi_cif *)(uintptr_t)&m->cif, call_method, b, b->code) == FFI_OK;
@@ -274,7 +274,7 @@ static bool copy(struct proxy *p, size_t at, char *from, size_t size)
 
 	atomic_fetch_add(&p->users, 1);
 	far_invoke((struct far_slave *)p->slave, copy_there, FAR_KEEPING(far_remote((void *)(p->copy + at)), &kept),
-		   FAR_OF_LIFE((void *)from, p->incarnation), size);
+		   FAR_OF_LIFE(far_remote((void *)from), p->incarnation), size);
 	bool copied = !far__failed;
 
 	if (!kept.by_call)
@@ -566,7 +566,7 @@ static void destroy(const struct proxy *p)
 
 	if (!destroyer || far__incarnation(p->slave) != p->incarnation || far__is_dead(far__handle_number(p->slave)))
 		return;
-	far_invoke((struct far_slave *)p->slave, destroyer, FAR_OF_LIFE((void *)p->real, p->incarnation));
+	far_invoke((struct far_slave *)p->slave, destroyer, FAR_OF_LIFE(far_remote((void *)p->real), p->incarnation));
 	if (far__failed)
 		far__blame("far_drop", NULL, "the object was not destroyed: ");
 }

@@ -176,6 +176,112 @@ TEST(a_descriptor_is_not_waited_for_beyond_the_deadline)
 	CHECK_EQ(far_slave_close(s), 0);
 }
 
+static int keep_open(int first, int second, int behind)
+{
+	(void)behind;
+	return first + second;
+}
+
+/* An argument that has the call wait in the queue, behind @f: descriptors that are passed before it are there by then. */
+static int keep_busy(struct far_slave *s, void (*f)(int *), int *gate)
+{
+	*gate = 0;
+	far_forget(far_schedule(s, f, gate));
+	return 0;
+}
+
+/* Nobody has a pipe's other end open any more. */
+static void check_end(int p[2])
+{
+	char c;
+
+	close(p[1]);
+	CHECK_EQ(poll(&(struct pollfd){ .fd = p[0], .events = POLLIN }, 1, 5000), 1);
+	CHECK_EQ(read(p[0], &c, 1), 0);
+	close(p[0]);
+}
+
+TEST_BOTH(descriptors_of_a_call_that_is_not_run_are_closed)
+{
+	struct far_slave *s = START();
+	int *gate = shared_int(), p[2];
+	far_task(int) task;
+
+	CHECK(pipe(p) == 0);
+	far_invoke_within(50, s, keep_open, far_fd(p[1]), far_fd(p[1]), keep_busy(s, wait_for, gate));
+	CHECK_FAILED(FAR_EDEADLINE);
+	open_gate(gate);
+	check_end(p);
+
+	CHECK(pipe(p) == 0);
+	task = far_schedule_within(50, s, keep_open, far_fd(p[1]), far_fd(p[1]), keep_busy(s, wait_for, gate));
+	usleep(60000);
+	open_gate(gate);
+	far_wait(task);
+	CHECK_FAILED(FAR_EDEADLINE);
+	check_end(p);
+
+	CHECK(pipe(p) == 0);
+	task = far_schedule(s, keep_open, far_fd(p[1]), far_fd(p[1]), keep_busy(s, wait_for, gate));
+	CHECK_EQ(far_cancel(task), 0);
+	open_gate(gate);
+	far_wait(task);
+	CHECK_FAILED(FAR_ECANCELLED);
+	check_end(p);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+static void end_thread(int *gate)
+{
+	wait_for(gate);
+	pthread_exit(NULL);
+}
+
+TEST(descriptors_of_a_call_behind_one_that_ends_the_thread_are_closed)
+{
+	int *gate = shared_int(), p[2];
+
+	for (int i = 0; i < 2; i++) {
+		struct far_slave *s = far_slave_thread();
+		far_task(int) task;
+
+		CHECK(pipe(p) == 0);
+		task = far_schedule(s, keep_open, far_fd(p[1]), far_fd(p[1]), keep_busy(s, end_thread, gate));
+		open_gate(gate);
+		if (i == 0) {
+			far_wait(task);
+			CHECK_FAILED(FAR_EDIED);
+		} else {
+			far_forget(task);
+		}
+		far_slave_close(s);
+		check_end(p);
+	}
+}
+
+static void stay(int *gate)
+{
+	open_gate(gate);
+	pause();
+}
+
+/* Its number may be another file's in the next life. */
+TEST(a_descriptor_is_not_used_by_a_later_life)
+{
+	struct far_slave *s = far_slave_process(.respawn = 3);
+	int *gate = shared_int(), p[2];
+	far_task(int) task;
+
+	CHECK(pipe(p) == 0);
+	task = far_schedule(s, keep_open, far_fd(p[1]), far_fd(p[1]), keep_busy(s, stay, gate));
+	wait_for(gate);
+	kill(far_slave_pid(s), SIGKILL);
+	CHECK_EQ(far_wait(task), 0);
+	CHECK_FAILED(FAR_ESTALE);
+	check_end(p);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
 static void raise_when_told(void)
 {
 	while (!far_interrupted())
