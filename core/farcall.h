@@ -79,7 +79,8 @@
  * Environment: FARCALL_WAIT=uring|futex|poll forces how threads sleep;
  * FARCALL_HEAP=SIZE the address range of the far heap (suffixes K, M, G, T);
  * FARCALL_SHM=shm|memfd where shared memory comes from; FARCALL_SPARES=N how
- * many idle slave processes are kept ready (default 2).
+ * many idle slave processes are kept ready (default 2). What is none of these is
+ * ignored, with a line on standard error.
  */
 FAR_API int far_init(void);
 
@@ -139,7 +140,9 @@ struct far_options {
  *
  * A slave process has its own copy of all writable data as it was in
  * far_init(): its globals, its heap. Its functions and constants have the same
- * addresses as here. It is killed when this process ends, however that ends.
+ * addresses as here. It is killed when this process ends, however that ends. It is
+ * in the terminal's background: it does not hear Ctrl-C, and what it reads from the
+ * terminal fails (EIO), unless the program has a handler for SIGTTIN.
  *
  * Restarting. With .respawn = n a process that dies is replaced: .setup runs again
  * in the new one, only the call that was running fails, and calls that had not

@@ -43,18 +43,65 @@ static void in_forked_child(void)
 	forget_parent();
 }
 
+static bool is_wait(const char *text)
+{
+	return !strcmp(text, "uring") || !strcmp(text, "futex") || !strcmp(text, "poll");
+}
+
+static bool is_shm(const char *text)
+{
+	return !strcmp(text, "shm") || !strcmp(text, "memfd");
+}
+
+static bool is_size(const char *text)
+{
+	return far__size_from(text) > 0;
+}
+
+static bool is_count(const char *text)
+{
+	return strspn(text, "0123456789") == strlen(text);
+}
+
+/* The environment is the user's, not the program's: to him goes what is wrong with it. */
+static void check_environment(void)
+{
+	static const struct {
+		const char *name;
+		bool (*is_good)(const char *text);
+		const char *values;
+	} settings[] = {
+		{ "FARCALL_WAIT", is_wait, "uring, futex or poll" },
+		{ "FARCALL_SHM", is_shm, "shm or memfd" },
+		{ "FARCALL_HEAP", is_size, "a size like 512M" },
+		{ "FARCALL_SPARES", is_count, "a number" },
+	};
+	char message[160];
+
+	for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
+		const char *text = secure_getenv(settings[i].name);
+
+		if (!text || !*text || settings[i].is_good(text))
+			continue;
+		snprintf(message, sizeof message, "%s is \"%.64s\", which is not %s: it is ignored", settings[i].name, text,
+			 settings[i].values);
+		far__complain(message);
+	}
+}
+
 static uint32_t spares_wanted(void)
 {
 	const char *text = secure_getenv("FARCALL_SPARES");
-	long n = text && *text ? strtol(text, NULL, 10) : SPARES;
+	unsigned long n = text && *text && is_count(text) ? strtoul(text, NULL, 10) : SPARES;
 
-	return n < 0 ? 0 : n > FAR_STOCK_MAX / 2 ? FAR_STOCK_MAX / 2 : (uint32_t)n;
+	return n > FAR_STOCK_MAX / 2 ? FAR_STOCK_MAX / 2 : (uint32_t)n;
 }
 
 static int start_family(void)
 {
 	int err = far__park_init();
 
+	check_environment();
 	if (!err)
 		err = far__space_map();
 	if (err)
@@ -97,8 +144,9 @@ int far__ready(const char *function)
 	}
 	pthread_mutex_unlock(&lock);
 	if (err)
-		far__fail(err == -EMFILE || err == -ENFILE ? FAR_ELIMIT : FAR_ENOMEM, -err, function, NULL,
-			  "shared memory cannot be set up: %s (%s)", strerror(-err), far__object_kind());
+		far__fail(err == -EMFILE || err == -ENFILE || err == -EFBIG ? FAR_ELIMIT : FAR_ENOMEM, -err, function, NULL,
+			  "shared memory cannot be set up: %s (%s)%s", strerror(-err), far__object_kind(),
+			  err == -EFBIG ? ": see ulimit -f" : err == -ENOMEM ? ": see ulimit -v" : "");
 	return err;
 }
 

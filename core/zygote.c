@@ -985,6 +985,20 @@ static void report(int err)
 		_exit(1);
 }
 
+/*
+ * A group of its own is in a terminal's background: a slave that reads from it shall fail (EIO)
+ * and not be stopped, for who called it would wait for ever.
+ */
+static void not_stopped_by_terminal(void)
+{
+	static const int signals[] = { SIGTTIN, SIGTTOU };
+	struct sigaction now;
+
+	for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
+		if (sigaction(signals[i], NULL, &now) == 0 && now.sa_handler == SIG_DFL)
+			sigaction(signals[i], &(struct sigaction){ .sa_handler = SIG_IGN }, NULL);
+}
+
 static _Noreturn void zygote(pid_t master, const sigset_t *mask)
 {
 	sigset_t child;
@@ -997,6 +1011,7 @@ static _Noreturn void zygote(pid_t master, const sigset_t *mask)
 	if (getppid() != master)
 		_exit(1);
 	setpgid(0, 0);
+	not_stopped_by_terminal();
 	prctl(PR_SET_NAME, "farcall-zygote");
 	/* A program that ignores it would have the kernel reap our slaves. */
 	sigaction(SIGCHLD, &(struct sigaction){ .sa_handler = SIG_DFL }, &z.child);

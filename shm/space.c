@@ -21,12 +21,11 @@
 
 struct far__space far__space = { .heap_fd = -1, .control_fd = -1 };
 
-/* "64M" in bytes; 0 if there is none, or it is no size. */
-static size_t size_from(const char *text)
+size_t far__size_from(const char *text)
 {
 	static const char suffixes[] = "kmgt";
 
-	if (!text)
+	if (!text || *text < '0' || *text > '9')
 		return 0;
 	char *end;
 	unsigned long long n = strtoull(text, &end, 10);
@@ -98,7 +97,7 @@ int far__space_map(void)
 	struct far__space s = { .heap_fd = -1, .control_fd = -1 };
 	int err = -ENOMEM;
 	size_t control_size = FAR_SEGMENT_SIZE * FAR_SLAVES_MAX;
-	size_t asked = size_from(secure_getenv("FARCALL_HEAP"));
+	size_t asked = far__size_from(secure_getenv("FARCALL_HEAP"));
 
 	s.heap_size = asked < HEAP_LEAST ? (asked ? HEAP_LEAST : HEAP_SIZE) : asked & -(1ul << 20);
 	s.control = map_object(&control_size, FAR_SEGMENT_SIZE * SLAVES_LEAST, &s.control_fd, &err);

@@ -35,6 +35,9 @@ struct far__space {
 
 extern struct far__space far__space;
 
+/* "64M" in bytes; 0 if it is no size. */
+size_t far__size_from(const char *text);
+
 /* Map it all, once: 0, or -errno with nothing mapped. Not thread-safe. */
 int far__space_map(void);
 

@@ -117,25 +117,24 @@ static bool have_waitv(void)
 	return SYS(futex_waitv, &w, 1, 0, 0, CLOCK_MONOTONIC) == -EAGAIN;
 }
 
-static void choose_forced(const char *name)
+/* False: there is no such backend. */
+static bool choose_forced(const char *name)
 {
-	forced = true;
-	reason = "FARCALL_WAIT";
 	if (!strcmp(name, "uring")) {
 		int err = far__uring_probe();
 
 		backend = err < 0 ? FAR_WAIT_POLL : FAR_WAIT_URING;
-		if (err < 0)
-			reason = "FARCALL_WAIT=uring, but io_uring is refused";
+		reason = err < 0 ? "FARCALL_WAIT=uring, but io_uring is refused" : "FARCALL_WAIT";
 	} else if (!strcmp(name, "futex")) {
 		backend = have_waitv() ? FAR_WAIT_FUTEX : FAR_WAIT_POLL;
-		if (backend == FAR_WAIT_POLL)
-			reason = "FARCALL_WAIT=futex, but futex_waitv() is missing";
-	} else {
+		reason = backend == FAR_WAIT_POLL ? "FARCALL_WAIT=futex, but futex_waitv() is missing" : "FARCALL_WAIT";
+	} else if (!strcmp(name, "poll")) {
 		backend = FAR_WAIT_POLL;
-		if (strcmp(name, "poll"))
-			reason = "FARCALL_WAIT is none of uring, futex, poll";
+		reason = "FARCALL_WAIT";
+	} else {
+		return false;
 	}
+	return true;
 }
 
 int far__park_init(void)
@@ -143,8 +142,8 @@ int far__park_init(void)
 	const char *name = secure_getenv("FARCALL_WAIT");
 
 	far__sleeper_makes_barrier = join_barrier();
-	if (name && *name) {
-		choose_forced(name);
+	if (name && choose_forced(name)) {
+		forced = true;
 	} else if (far__uring_probe() > 0) {
 		backend = FAR_WAIT_URING;
 		reason = "io_uring waits for futexes here";

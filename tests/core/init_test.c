@@ -237,6 +237,81 @@ PLAIN(a_slave_has_the_programs_signals)
 	CHECK_EQ(is_blocked(SIGUSR1), 1);
 }
 
+static int read_terminal(void)
+{
+	char c;
+
+	return read(0, &c, 1) < 0 ? errno : 0;
+}
+
+static void in_a_terminal(int unused)
+{
+	(void)unused;
+	int terminal = posix_openpt(O_RDWR | O_NOCTTY);
+
+	CHECK(setsid() > 0 && terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
+	int in = open(ptsname(terminal), O_RDWR);	/* ours from now on */
+
+	CHECK_EQ(dup2(in, 0), 0);
+	CHECK_EQ(far_init(), 0);
+	struct far_slave *s = far_slave_process();
+
+	CHECK_EQ(far_invoke_within(10000, s, read_terminal), EIO);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+/* It would be stopped, and its caller wait for ever. */
+PLAIN(a_slave_that_reads_the_terminal_is_told_that_it_is_not_in_front)
+{
+	int terminal = posix_openpt(O_RDWR | O_NOCTTY);
+
+	if (terminal < 0) {
+		puts("SKIP: no terminal can be had");
+		return;
+	}
+	close(terminal);
+	CHECK_EQ(status_of(in_a_terminal, 0), 0);
+}
+
+/* ------------------------------------------------------------- environment */
+
+PLAIN(a_setting_that_is_none_is_named_and_ignored)
+{
+	static const char *const settings[][2] = {
+		{ "FARCALL_WAIT", "io_uring" }, { "FARCALL_SHM", "memory" }, { "FARCALL_HEAP", "-1G" }, { "FARCALL_SPARES", "two" },
+	};
+	char said[2048] = "";
+	int p[2], err = dup(2);
+
+	for (int i = 0; i < 4; i++)
+		setenv(settings[i][0], settings[i][1], 1);
+	CHECK(pipe(p) == 0 && dup2(p[1], 2) == 2);
+	int result = far_init();
+
+	CHECK_EQ(dup2(err, 2), 2);
+	CHECK_EQ(result, 0);
+	CHECK(read(p[0], said, sizeof said - 1) > 0);
+	for (int i = 0; i < 4; i++) {
+		CHECK_HAS(said, settings[i][0]);
+		CHECK_HAS(said, settings[i][1]);
+	}
+	check_works();
+}
+
+PLAIN(a_limit_on_file_sizes_is_named)
+{
+	struct rlimit limit;
+
+	getrlimit(RLIMIT_FSIZE, &limit);
+	setrlimit(RLIMIT_FSIZE, &(struct rlimit){ 1 << 20, limit.rlim_max });
+	CHECK_EQ(far_init(), -EFBIG);
+	CHECK_FAILED(FAR_ELIMIT);
+	CHECK_HAS(far_error()->message, "ulimit -f");
+	setrlimit(RLIMIT_FSIZE, &limit);
+	CHECK_EQ(far_init(), 0);
+	check_works();
+}
+
 /* -------------------------------------------------------------- descriptors */
 
 static int is_open(int fd)

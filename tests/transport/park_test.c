@@ -800,13 +800,14 @@ Test(park, polls_where_futex_waitv_is_missing_too)
 
 static int told_nonsense(void)
 {
-	setenv("FARCALL_WAIT", "nonsense", 1);
+	setenv("FARCALL_WAIT", "io_uring", 1);
+	MUST(REFUSE(EPERM, SYS_io_uring_setup) == 0);
 	far__park_init();
-	MUST(far__park_backend() == FAR_WAIT_POLL);
-	return 0;
+	MUST(far__park_backend() == FAR_WAIT_FUTEX);
+	return still_works();
 }
 
-Test(park, polls_where_it_is_told_nonsense)
+Test(park, chooses_by_itself_where_it_is_told_nonsense)
 {
 	share();
 	cr_assert_eq(in_child(told_nonsense), 0);
