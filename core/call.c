@@ -97,6 +97,13 @@ static void fail_closed(const struct far__call *call)
 	far__fail(FAR_ECLOSED, EBADF, call->site->function, call->site, "the slave is closed");
 }
 
+static void fail_literal(const struct far__call *call, const struct far__slave *slave)
+{
+	far__fail(FAR_EPOINTER, EFAULT, call->site->function, call->site,
+		  "a string literal is an argument, in a module loaded after far_init(), which slave process \"%s\" does not "
+		  "have: use far_str()", slave->name);
+}
+
 static void fail_dead(const struct far__call *call, const struct far__slave *slave)
 {
 	struct far__message reply;
@@ -244,6 +251,15 @@ static enum far__reach reach_of(struct far__call *call, const struct far__slave 
 	return reach;
 }
 
+/* Whether its string literals are where a slave process has them, too: they lie where the function's name does. */
+static inline bool has_common_literals(const struct far__call *call)
+{
+	const char *text = call->site->function;
+
+	return FAR_LIKELY(!call->site->literals) || (text >= far__common_image.start && text < far__common_image.end) ||
+	       far__image_has(text);
+}
+
 /* Whether the call's function is where it was found for it: what lies in a slave's memory may have gone. */
 static inline bool is_at_hand(const struct far__call *call)
 {
@@ -309,6 +325,11 @@ static bool begin(struct far__call *call)
 
 	if (FAR_UNLIKELY(!port))
 		return false;
+	if (FAR_UNLIKELY(!has_common_literals(call)) && port->slave->kind == FAR_PROCESS) {
+		far__port_leave(port);
+		fail_literal(call, port->slave);
+		return false;
+	}
 	int limit_ms = time_limit(call, port->slave);
 
 	call->deadline = limit_ms < 0 ? FAR_FOREVER : far__now() + (uint64_t)limit_ms * 1000000;
@@ -1113,7 +1134,7 @@ static struct far__port *enter_quickly(const struct far__call *call)
 
 	if (!port || thread->last_handle != (uintptr_t)call->slave || !is_short(call) || port->timed ||
 	    call->within != FAR__SLAVES_DEADLINE || atomic_load_explicit(&port->shared, memory_order_relaxed) ||
-	    !is_at_hand(call))
+	    !is_at_hand(call) || !has_common_literals(call))
 		return NULL;
 	return FAR_LIKELY(far__port_enter(port, thread->last_handle)) ? port : NULL;
 }

@@ -665,6 +665,7 @@ struct far__site {
 	uint8_t wide;			/* a vector register may be used to its full 16 bytes */
 	uint8_t result;			/* enum far__result */
 	uint8_t unsure;			/* the bounds are wide, and its calls may teach better ones */
+	uint8_t literals;		/* string literals are among the arguments */
 	size_t result_size;
 };
 
@@ -837,11 +838,15 @@ enum { FAR__T_POINTER = 5, FAR__T_REAL = 8, FAR__T_COMPLEX = 9, FAR__T_STRUCT = 
 	far__s##i = (int)far__p##i ? 0 : (int)far__g##i ? FAR__ROUND(far__z##i) + 8 * (_Alignof(__typeof__(far__a##i)) > 8) \
 		: !far__e ? 40 : far__l##i || far__x##i ? far__f##i : 0 };
 
-/* Evaluate argument i, once; look at it if it is a pointer; use it. */
+/*
+ * Evaluate argument i, once; look at it if it is a pointer; use it. A constant stands in the
+ * call as it was written, for what compilers check there; of these a literal alone is an array.
+ */
 #define FAR__EVALUATE(i, a) \
 	far__c.argument = i; \
 	enum { far__k##i = __builtin_choose_expr(__builtin_constant_p(a), 1, 0) }; \
 	__auto_type far__a##i = ((void)0, (a)); \
+	enum { far__q##i = far__k##i && !__builtin_types_compatible_p(__typeof__(a), __typeof__(far__a##i)) }; \
 	_Static_assert(FAR__CARRIED(far__a##i), \
 		"farcall: argument " #i " is aligned to more than 16 bytes and cannot be carried by value: pass a pointer");
 #define FAR__LOOK(i) \
@@ -957,6 +962,7 @@ enum { FAR__T_POINTER = 5, FAR__T_REAL = 8, FAR__T_COMPLEX = 9, FAR__T_STRUCT = 
 #define FAR__SUM_S(i) + (int)far__s##i
 #define FAR__SUM_F(i) + (int)far__f##i
 #define FAR__ANY_W(i) || far__w##i
+#define FAR__ANY_Q(i) || far__q##i
 #define FAR__ONE(i) + 1
 
 /*
@@ -1069,6 +1075,7 @@ enum { FAR__INTS = 6, FAR__VECTORS = 8 };	/* argument registers */
 		.stack = far__st, \
 		.result = FAR__RESULT(far__r), \
 		.unsure = far__us, \
+		.literals = 0 FAR__CAT(FAR__EACH, n)(FAR__ANY_Q), \
 		.result_size = FAR__IS_VOID(far__r) ? 0 : sizeof(FAR__NOT_VOID(far__r)), \
 	}; \
 	FAR__STATIC(struct far__lesson far__lesson) \

@@ -29,7 +29,7 @@ static struct range ranges[RANGES_MAX];
 static struct range written[WRITTEN_MAX];	/* the other parts, of which each process has its own; with what is constant since */
 static size_t nranges, nwritten;
 
-struct far__code far__common_code;
+struct far__code far__common_code, far__common_image;
 
 static void add_range(uintptr_t start, uintptr_t end, bool code)
 {
@@ -50,8 +50,13 @@ static int add_module(struct dl_phdr_info *info, size_t size, void *first)
 			add_range(start & -PAGE, (start + h->p_memsz) & -PAGE, false);
 		if (h->p_type == PT_LOAD && h->p_flags & PF_W && nwritten < WRITTEN_MAX)
 			written[nwritten++] = (struct range){ start & -PAGE, start + h->p_memsz, false };
-		if (h->p_type == PT_LOAD && h->p_flags & PF_X && *(bool *)first)
+		if (h->p_type != PT_LOAD || !*(bool *)first)
+			continue;
+		if (h->p_flags & PF_X)
 			far__common_code = (struct far__code){ (const char *)start, (const char *)start + h->p_memsz };
+		if (!far__common_image.start)
+			far__common_image.start = (const char *)start;
+		far__common_image.end = (const char *)start + h->p_memsz;	/* they come in this order */
 	}
 	*(bool *)first = false;	/* the program itself comes first */
 	return 0;
@@ -107,6 +112,11 @@ bool far__image_is_common(const void *function)
 	const struct range *r = range_of(function);
 
 	return (r && r->code) || far__space_window(function) >= 0;
+}
+
+bool far__image_has(const void *p)
+{
+	return range_of(p);
 }
 
 enum far__reach far__image_reach(const struct far__slave *slave, const void *p)

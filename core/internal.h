@@ -421,6 +421,10 @@ void far__image_learn(void);
 /* The code that the program had in far_init(): at the same address in every slave. */
 extern struct far__code { const char *start, *end; } far__common_code;
 
+/* All of the program, code and data, and whether something is constant in that or in a library that it had then. */
+extern struct far__code far__common_image;
+bool far__image_has(const void *p);
+
 /* Whether a function is in that, in a library's that the program had then, or in a slave's own memory. */
 bool far__image_is_common(const void *function);
 

@@ -745,6 +745,24 @@ TEST_BOTH(functions_of_a_module_loaded_later_are_called)
 	CHECK_EQ(far_slave_close(s), 0);
 }
 
+TEST_BOTH(a_literal_of_a_module_loaded_later_is_passed_to_those_who_have_it)
+{
+	struct far_slave *s = START();
+	int (*late_literal)(struct far_slave *) = LATE(int (*)(struct far_slave *), LATE_MODULE, "late_literal");
+	int (*late_string)(struct far_slave *) = LATE(int (*)(struct far_slave *), LATE_MODULE, "late_string");
+
+	for (int i = 0; i < 3; i++) {
+		CHECK_EQ(late_literal(s), in_process ? 0 : 42);
+		if (in_process) {
+			CHECK_FAILED(FAR_EPOINTER);
+			CHECK_HAS(far_error()->message, "far_str()");
+		}
+		CHECK_EQ(late_string(s), 42);
+		CHECK_OK();
+	}
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
 TEST(a_pointer_into_a_module_loaded_later_is_refused)
 {
 	struct far_slave *s = far_slave_process();
