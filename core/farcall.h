@@ -22,7 +22,8 @@
  * Needs gcc or clang in a GNU mode (-std=gnu17; c17 works too) on x86-64 Linux.
  *
  * Threads: every function here may be called from any thread unless its own
- * comment says otherwise. None may be called from a signal handler.
+ * comment says otherwise. None may be called from a signal handler, nor be left
+ * by one with siglongjmp().
  *
  * None but far_status() is a cancellation point: pthread_cancel() of a thread that
  * waits in one takes effect when it has returned. Under asynchronous cancellation
@@ -271,7 +272,7 @@ FAR_API struct far_slave *far_slave_self(void);
  *			@fd, close-on-exec, and closes it; passing it waits until the
  *			slave has taken it, or for the call's deadline; of a call that
  *			is not run it is closed there
- * far_in(p, n) + k is allowed too, inside the n bytes.
+ * far_in(p, n) + k is allowed too, inside the n bytes. An argument has one of them.
  */
 #define far_in(p, n)	FAR__BUFFER(p, n, FAR__IN)
 #define far_out(p, n)	FAR__BUFFER(p, n, FAR__OUT)

@@ -201,6 +201,9 @@ static inline bool far__set_life(struct far__call *call, uint32_t incarnation)
 	return true;
 }
 
+/* One more buffer of the call. False and far_error(), and the call has failed: there is no room, for an argument has several. */
+bool far__buffer_add(struct far__call *call, struct far__buffer buffer);
+
 /* As far__look(); if it is a pointer to @constant bytes that are only read, and 0 is none, they are copied in. */
 void far__look_at(struct far__call *call, void *value, int argument, int use, size_t constant);
 

@@ -141,11 +141,12 @@ void far__recipe_call(const struct far__recipe *recipe, struct far__call *call, 
 void far__signature_invoke(const struct far__signature *s, struct far_slave *slave, uint32_t life, struct far__kept *kept,
 			   void *function, void *const *arguments, void *result)
 {
-	struct far__buffer buffers[FAR_ARGUMENTS_MAX];
+	struct far__buffer buffers[FAR_ARGUMENTS_MAX + 1];
 	void *pointer[FAR_ARGUMENTS_MAX], *argument[FAR_ARGUMENTS_MAX];
 	struct far__call call;
 
 	far__start(&call, slave, function, buffers, FAR__OP_INVOKE, FAR__SLAVES_DEADLINE);
+	call.argument = (uint8_t)s->type->count;
 	call.life = life;
 	call.kept = kept;
 	far__recipe_prepare(&s->recipe, &call);

@@ -629,6 +629,21 @@ TEST(const_char_is_copied_and_char_is_refused)
 	CHECK_EQ(far_slave_close(s), 0);
 }
 
+TEST_BOTH(several_words_for_one_argument_are_refused)
+{
+	struct far_slave *s = START();
+	char a[10] = "a", b[10] = "b", c[10] = "c";
+
+	CHECK_EQ(far_invoke(s, strlen, ((void)far_in(a, 10), (void)far_in(b, 10), far_in(c, 10))), 0);
+	CHECK_FAILED(FAR_EINVAL);
+	CHECK_HAS(far_error()->message, "argument 1 has several");
+	CHECK_EQ(far_invoke(s, strcmp, far_in(a, 10), ((void)far_fd(0), (void)far_fd(0), (void)far_fd(0), far_in(c, 10))), 0);
+	CHECK_FAILED(FAR_EINVAL);
+	CHECK_EQ(far_invoke(s, strlen, far_in(c, 10)), 1);
+	CHECK_OK();
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
 TEST(a_string_that_does_not_end_is_refused)
 {
 	struct far_slave *s = far_slave_process();
