@@ -225,7 +225,9 @@ FAR_API struct far_slave *far_slave_self(void);
  * evaluated once, from left to right. @function may be any function or function
  * pointer: variadic, const, pure, noreturn, from the program or a library. Up to
  * 16 arguments and a result of any type but those aligned to more than 16 bytes.
- * (A pointer to a noreturn function must be to one that returns void.)
+ * (A pointer to a noreturn function must be to one that returns void. An argument
+ * with a comma outside of parentheses, like a compound literal, needs some around it,
+ * as in any macro.)
  *
  * When there is no result it evaluates to zero bits, and far_error() tells why.
  * errno is the function's if the function set it.
@@ -708,8 +710,8 @@ struct far__call {
 	uint64_t deadline;		/* set when it is begun */
 };
 
-/* All of it, field by field: an initialiser would be a slow block store. */
-static inline __attribute__((always_inline)) void far__start(struct far__call *c, struct far_slave *slave, void *function,
+/* All of it, field by field: an initialiser would be a slow block store. Returns 0. */
+static inline __attribute__((always_inline)) int far__start(struct far__call *c, struct far_slave *slave, void *function,
 							     struct far__buffer *buffers, uint8_t op, int within)
 {
 	c->slave = slave;
@@ -723,6 +725,7 @@ static inline __attribute__((always_inline)) void far__start(struct far__call *c
 	c->port = c->ring = c->result_at = (void *)0;
 	c->kept = (struct far__kept *)0;
 	c->slot_used = c->inline_used = c->life = 0;
+	return 0;
 }
 
 /* A value of the program, described for far_call(): its type as far as it matters. */
@@ -844,9 +847,8 @@ enum { FAR__T_POINTER = 5, FAR__T_REAL = 8, FAR__T_COMPLEX = 9, FAR__T_STRUCT = 
  * call as it was written, for what compilers check there; of these a literal alone is an array.
  */
 #define FAR__EVALUATE(i, a) \
-	far__c.argument = i; \
 	enum { far__k##i = __builtin_choose_expr(__builtin_constant_p(a), 1, 0) }; \
-	__auto_type far__a##i = ((void)0, (a)); \
+	__auto_type far__a##i = ((void)(far__c.argument = i), (a)); \
 	enum { far__q##i = far__k##i && !__builtin_types_compatible_p(__typeof__(a), __typeof__(far__a##i)) }; \
 	_Static_assert(FAR__CARRIED(far__a##i), \
 		"farcall: argument " #i " is aligned to more than 16 bytes and cannot be carried by value: pass a pointer");
@@ -1048,11 +1050,14 @@ enum { FAR__INTS = 6, FAR__VECTORS = 8 };	/* argument registers */
 /* Nothing refers to a library's function: the program need not be linked with it. */
 #define FAR__FUNCTION(s, f) __builtin_choose_expr(FAR__IS_LIBRARY(s), (void *)0, (void *)(f))
 
+/* Among declarations: some programs want none behind a statement. */
+#define FAR__BEGIN(...) char far__begun __attribute__((unused)) = (char)far__start(__VA_ARGS__)
+
 /* Everything up to the call itself; leaves the type far__r and the context far__c. */
 #define FAR__PREPARE(within_, slave_, op_, n, f, ...) \
 	struct far__buffer far__b[1 FAR__CAT(FAR__EACH, n)(FAR__ONE)]; \
 	struct far__call far__c; \
-	far__start(&far__c, FAR__TARGET(slave_), FAR__FUNCTION(slave_, f), far__b, op_, (within_)); \
+	FAR__BEGIN(&far__c, FAR__TARGET(slave_), FAR__FUNCTION(slave_, f), far__b, op_, (within_)); \
 	FAR__CAT(FAR__E, n)(__VA_ARGS__) \
 	typedef __typeof__((f)(FAR__CAT(FAR__U, n)(__VA_ARGS__))) far__r; \
 	_Static_assert(FAR__CARRIED(*(FAR__NOT_VOID(far__r) *)0), \
@@ -1125,10 +1130,10 @@ enum { FAR__INTS = 6, FAR__VECTORS = 8 };	/* argument registers */
 	static const struct far__site far__site = { .function = "far_call", .file = __FILE__, .line = __LINE__ }; \
 	struct far__buffer far__b[1 FAR__CAT(FAR__EACH, n)(FAR__ONE)]; \
 	struct far__call far__c; \
-	far__start(&far__c, FAR__TARGET(target), (void *)0, far__b, FAR__OP_INVOKE, FAR__SLAVES_DEADLINE); \
-	far__c.site = &far__site; \
+	FAR__BEGIN(&far__c, FAR__TARGET(target), (void *)0, far__b, FAR__OP_INVOKE, FAR__SLAVES_DEADLINE); \
 	FAR__CAT(FAR__E, n)(__VA_ARGS__) \
 	FAR__NOT_VOID(r) far__v; \
+	far__c.site = &far__site; \
 	far__call_by_name(&far__c, (text), (const struct far__value[]){ FAR__CAT(FAR__EACH, n)(FAR__DESCRIBE_ARGUMENT) { 0 } }, \
 			  0 FAR__CAT(FAR__EACH, n)(FAR__ONE), \
 			  FAR__IS_VOID(r) ? (const struct far__value *)0 : (const struct far__value[]){ FAR__DESCRIBE(far__v) }); \

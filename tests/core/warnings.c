@@ -58,13 +58,12 @@ void setup(void *argument)
 
 struct far_slave *start(const struct operations *o)
 {
-	far_init();
-
+	int result = far_init();
 	struct far_slave *plain = far_slave_process();
 	struct far_slave *slave = far_slave_process(.name = "worker", .setup = setup, .setup_arg = NULL, .queue = 16);
 	struct far_slave *thread = far_slave_thread(.when_full = FAR_FAIL, .close_ms = 100);
 
-	if (!plain || !slave || !thread)
+	if (result || !plain || !slave || !thread)
 		fprintf(stderr, "%s\n", far_error()->message);
 	(void)o;
 	far_slave_close(plain);
@@ -89,6 +88,17 @@ bool every_value(struct far_slave *slave, const struct operations *o, int n)
 	static struct matrix m;
 	int (*pointer)(int, int) = add;
 	enum color color = GREEN;
+	int result = far_invoke(slave, add, far_invoke(slave, add, n, far_invoke(slave, add, 1, n)), plus_one(slave, n));
+	const double d = far_invoke(slave, pow, 2, n) + far_invoke(slave, pow, 2.5, 0.5);
+	float f = far_invoke(slave, sqrtf, 2);
+	short t = far_invoke(slave, narrow, 1, 2, 0, 3, GREEN);
+	struct point q = far_invoke(slave, shift, far_invoke(slave, shift, p, 1), 2);
+	struct matrix r = far_invoke(slave, multiply, m, NULL);
+	long double x = far_invoke(slave, exact, d);
+	double complex z = far_invoke(slave, rotate, 1.0 + d * I);
+	const char *name = far_invoke(slave, name_of, color);
+	size_t length = far_invoke(slave, strlen, "literal");
+	bool yes = far_invoke(slave, add, 1, 2) == 3 && !far_error();
 
 	far_invoke(slave, nothing);
 	far_invoke(slave, add, 1, 2);
@@ -112,18 +122,6 @@ bool every_value(struct far_slave *slave, const struct operations *o, int n)
 	far_invoke(slave, pointer, 1, 2);
 	far_invoke(slave, o->close, far_invoke(slave, o->open, "path", 3));
 	(void)far_invoke(slave, add, 1, 2);
-
-	int result = far_invoke(slave, add, far_invoke(slave, add, n, far_invoke(slave, add, 1, n)), plus_one(slave, n));
-	const double d = far_invoke(slave, pow, 2, n) + far_invoke(slave, pow, 2.5, 0.5);
-	float f = far_invoke(slave, sqrtf, 2);
-	short t = far_invoke(slave, narrow, 1, 2, 0, 3, GREEN);
-	struct point q = far_invoke(slave, shift, far_invoke(slave, shift, p, 1), 2);
-	struct matrix r = far_invoke(slave, multiply, m, NULL);
-	long double x = far_invoke(slave, exact, d);
-	double complex z = far_invoke(slave, rotate, 1.0 + d * I);
-	const char *name = far_invoke(slave, name_of, color);
-	size_t length = far_invoke(slave, strlen, "literal");
-	bool yes = far_invoke(slave, add, 1, 2) == 3 && !far_error();
 
 	for (int i = 0; i < far_invoke(slave, add, n, 2); i++)
 		if (far_invoke(slave, square, i) > 10)
@@ -151,10 +149,10 @@ int pointers(struct far_slave *slave, char *text, size_t size)
 	int fds[2];
 	const struct matrix m = { { { 0 } } };
 	struct matrix other = m;
+	size_t n = far_invoke(slave, sum, bytes, size);
 
 	if (!bytes || pipe(fds))
 		return far_error()->code;
-	size_t n = far_invoke(slave, sum, bytes, size);
 	n += far_invoke(slave, sum, far_in(block, sizeof(block)), sizeof(block));
 	n += far_invoke(slave, sum, far_in(block, sizeof block) + 3, sizeof(block) - 3);
 	n += far_invoke(slave, strlen, text);
@@ -181,10 +179,10 @@ int tasks(struct far_slave *slave)
 	far_task(void) last = far_schedule(slave, stop, 3);
 	far_task(long double) x = far_schedule(slave, exact, 3);
 	far_task(int) _Atomic shared = far_schedule(slave, add, 4, 5);	/* between threads */
+	int total = far_wait(job.task) + far_wait(point).x;
 
 	for (int i = 0; i < 3; i++)
 		many[i] = far_schedule(slave, add, i, i + 1);
-	int total = far_wait(job.task) + far_wait(point).x;
 	for (int i = 0; i < 3; i++)
 		total += far_wait(many[i]);
 	far_wait(none);

@@ -5,7 +5,7 @@ CC=${1:?usage: warnings.sh CC [option...]}
 shift
 warnings="-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wcast-qual -Wcast-align -Wundef
 	-Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wwrite-strings -Wformat=2 -Wnull-dereference
-	-Wredundant-decls -Wunused -Wfloat-conversion -Wbad-function-cast -Wvla"
+	-Wredundant-decls -Wunused -Wfloat-conversion -Wbad-function-cast -Wvla -Wdeclaration-after-statement"
 failed=0
 compiled=0
 object=$(mktemp) || exit 1
