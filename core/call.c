@@ -41,7 +41,7 @@ _Static_assert((int)FAR_INT_REGISTERS == FAR__INTS && (int)FAR_VECTOR_REGISTERS 
 #define BODY_BYTES	sizeof(struct far__body)
 #define ALIGN16(n)	(((n) + 15) & ~15u)
 
-#define LATE_IN_QUEUE	"the deadline passed before the call was run: slave \"%s\" was busy"
+#define LATE_IN_QUEUE	"the deadline passed before slave \"%s\" began the call"
 #define OUTLIVED	"slave process \"%s\" was started again before the call was run, which is of its earlier life"
 
 static inline struct far__slave *slave_of(const struct far__call *call)
