@@ -392,30 +392,49 @@ static void bereave(unsigned number)
 
 /* ------------------------------------------------------------ incarnations */
 
-/* The lanes of a slave that has no process, one after another: false after the last. */
-static bool next_lane(unsigned number, unsigned *lane_number, struct far__lane *lane)
-{
-	uint64_t ready = shm_load64(&((struct far__segment *)far__space_segment(number))->ready);
+/* For all rings of a slave, as the process left them, or has them now. */
+struct rings {
+	unsigned number;	/* the slave's */
+	uint64_t ready;		/* as in its segment */
+	unsigned next;
+	struct far__lane lane;	/* of the ring */
+	int kind;		/* FAR_CALL or FAR_QUEUE */
+};
 
-	for (unsigned i = *lane_number; i < FAR_LANES; i++) {
-		if (!(ready >> i & 1))
-			continue;
-		far__lane_attach(lane, number, i);
-		if (ready >> 32 >> i & 1)
-			far__lane_attach_queue(lane, number, i);
-		*lane_number = i + 1;
-		return true;
+static struct rings rings_of(unsigned number)
+{
+	const struct far__segment *segment = far__space_segment(number);
+
+	return (struct rings){ .number = number, .ready = shm_load64(&segment->ready) };
+}
+
+/* NULL after the last. */
+static const struct far__ring *next_ring(struct rings *r)
+{
+	while (r->next < FAR_LANES * FAR_RINGS) {
+		unsigned lane = r->next / FAR_RINGS;
+
+		r->kind = (int)(r->next++ % FAR_RINGS);
+		if (r->kind == FAR_CALL && r->ready >> lane & 1) {
+			far__lane_attach(&r->lane, r->number, lane);
+			return &r->lane.call;
+		}
+		if (r->kind == FAR_QUEUE && r->ready >> 32 >> lane & 1) {
+			far__lane_attach_queue(&r->lane, r->number, lane);
+			return &r->lane.queue;
+		}
 	}
-	return false;
+	return NULL;
 }
 
 static uint32_t calls_taken(unsigned number)
 {
-	struct far__lane lane;
+	struct rings r = rings_of(number);
+	const struct far__ring *ring;
 	uint32_t sum = 0;
 
-	for (unsigned i = 0; next_lane(number, &i, &lane);)
-		sum += lane.call.position + (lane.queue.slots ? lane.queue.position : 0);
+	while ((ring = next_ring(&r)))
+		sum += ring->position;
 	return sum;
 }
 
@@ -449,23 +468,20 @@ static void fail_running(unsigned number, uint32_t status, bool all)
 	struct far__member *m = far__member(number);
 	uint32_t verdict = shm_swap(&m->verdict, FAR_BY_OTHERS), pid = shm_load(&m->pid);
 	struct far__message begun, waiting;
-	struct far__lane lane;
+	struct rings r = rings_of(number);
+	const struct far__ring *ring;
 
 	far__death_words(&begun, status, verdict, pid);
 	far__death_words(&waiting, status, verdict | FAR_BYSTANDER, pid);
-	for (unsigned i = 0; next_lane(number, &i, &lane);) {
-		const struct far__ring *ring[] = { &lane.call, &lane.queue };
+	while ((ring = next_ring(&r))) {
+		uint32_t taken = ring->position;
 
-		for (int k = 0; k < FAR_RINGS && ring[k]->slots; k++) {
-			uint32_t taken = ring[k]->position;
-
-			for (uint32_t p = taken - (ring[k]->mask + 1); p != taken; p++)
-				fail_call(&lane, ring[k], p, &begun);
-			if (all)
-				fail_waiting(&lane, ring[k], &waiting);
-		}
+		for (uint32_t p = taken - (ring->mask + 1); p != taken; p++)
+			fail_call(&r.lane, ring, p, &begun);
+		if (all)
+			fail_waiting(&r.lane, ring, &waiting);
 		/* Its last answer may have disarmed this, and woken nobody. */
-		far__park_wake_for_dead(&lane.head->producer);
+		far__park_wake_for_dead(&r.lane.head->producer);
 	}
 }
 
@@ -715,29 +731,26 @@ static void bury(unsigned number, int status)
 /* Look at the notices that calls of a slave were given: why it is to be killed, if it is; or else when to look again. */
 static enum far__verdict read_notices(unsigned number, uint64_t now, uint64_t *next)
 {
-	struct far__lane lane;
+	struct rings r = rings_of(number);
+	const struct far__ring *ring;
 
-	for (unsigned i = 0; next_lane(number, &i, &lane);) {
-		const struct far__ring *ring[] = { &lane.call, &lane.queue };
+	while ((ring = next_ring(&r))) {
+		uint64_t *notice = &r.lane.head->notice[r.kind], given = shm_load64(notice);
 
-		for (int k = 0; k < FAR_RINGS && ring[k]->slots; k++) {
-			uint64_t notice = shm_load64(&lane.head->notice[k]);
-
-			if (!notice)
-				continue;
-			if (!far__ring_is_asked(ring[k], far__notice_position(notice))) {
-				shm_cas64(&lane.head->notice[k], notice, 0);	/* it has ended */
-				continue;
-			}
-			int32_t left = far__notice_left(notice, now);
-
-			if (left <= 0)
-				return far__notice_is_late(notice) ? FAR_BY_DEADLINE : FAR_BY_CANCEL;
-			uint64_t when = (now / 1000000 + (uint64_t)left) * 1000000;
-
-			if (when < *next)
-				*next = when;
+		if (!given)
+			continue;
+		if (!far__ring_is_asked(ring, far__notice_position(given))) {
+			shm_cas64(notice, given, 0);	/* it has ended */
+			continue;
 		}
+		int32_t left = far__notice_left(given, now);
+
+		if (left <= 0)
+			return far__notice_is_late(given) ? FAR_BY_DEADLINE : FAR_BY_CANCEL;
+		uint64_t when = (now / 1000000 + (uint64_t)left) * 1000000;
+
+		if (when < *next)
+			*next = when;
 	}
 	return FAR_BY_OTHERS;
 }
