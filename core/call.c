@@ -428,25 +428,29 @@ static void *room_for(struct far__call *call, size_t size, int use, bool *on_hea
 
 /* ---------------------------------------------------------------- look */
 
-bool far__buffer_add(struct far__call *call, struct far__buffer buffer)
+static void fail_several(struct far__call *call)
 {
-	/* There is one for each argument, and one more. */
-	if (FAR_LIKELY(call->nbuffers <= call->argument)) {
-		call->buffers[call->nbuffers++] = buffer;
-		return true;
-	}
 	if (!call->failed)
 		far__fail(FAR_EINVAL, E2BIG, "far_in", NULL,
 			  "argument %d has several of far_in(), far_out(), far_fd() and the like", call->argument);
 	call->begun = call->failed = true;
-	return false;
+}
+
+struct far__buffer *far__buffer_add(struct far__call *call)
+{
+	/* There is one for each argument, and one more. */
+	if (FAR_LIKELY(call->nbuffers <= call->argument))
+		return &call->buffers[call->nbuffers++];
+	fail_several(call);
+	return NULL;
 }
 
 void *far__buffer(struct far__call *call, const void *p, size_t size, int use)
 {
-	far__buffer_add(call, (struct far__buffer){
-		.here = p, .size = size, .use = (uint8_t)use, .argument = call->argument,
-	});
+	struct far__buffer *b = far__buffer_add(call);
+
+	if (b)
+		*b = (struct far__buffer){ .here = p, .size = size, .use = (uint8_t)use, .argument = call->argument };
 	return (void *)(uintptr_t)p;
 }
 
@@ -591,10 +595,11 @@ void far__look_at(struct far__call *call, void *value, int argument, int use, si
 		refuse(call, argument, p, reach);
 		return;
 	}
-	struct far__buffer *copy = &call->buffers[call->nbuffers];
+	struct far__buffer *copy = far__buffer_add(call);
 
-	if (!far__buffer_add(call, (struct far__buffer){ .here = p, .size = constant, .use = FAR__IN, .argument = (uint8_t)argument }))
+	if (!copy)
 		return;
+	*copy = (struct far__buffer){ .here = p, .size = constant, .use = FAR__IN, .argument = (uint8_t)argument };
 	if (constant)
 		copy_buffer(call, copy);
 	else
@@ -623,11 +628,12 @@ int far__fd(struct far__call *call, int fd)
 {
 	uintptr_t handle = (uintptr_t)call->slave;
 	struct far__thread *thread = &far__thread;
-	struct far__buffer *passed = &call->buffers[call->nbuffers];
+	struct far__buffer *passed = call->failed ? NULL : far__buffer_add(call);
 	int result, use = FAR_PASSED_FD;
 
-	if (call->failed || !far__buffer_add(call, (struct far__buffer){ 0 }))
+	if (!passed)
 		return -1;
+	*passed = (struct far__buffer){ 0 };
 	if (call->op == FAR__OP_THREAD || (thread->server && thread->server->handle == handle)) {
 		result = (int)SYS(fcntl, fd, F_DUPFD_CLOEXEC, 3);
 	} else {

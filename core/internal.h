@@ -201,8 +201,8 @@ static inline bool far__set_life(struct far__call *call, uint32_t incarnation)
 	return true;
 }
 
-/* One more buffer of the call. False and far_error(), and the call has failed: there is no room, for an argument has several. */
-bool far__buffer_add(struct far__call *call, struct far__buffer buffer);
+/* One more buffer of the call, to be filled in. NULL and far_error(), and the call has failed: an argument has several. */
+struct far__buffer *far__buffer_add(struct far__call *call);
 
 /* As far__look(); if it is a pointer to @constant bytes that are only read, and 0 is none, they are copied in. */
 void far__look_at(struct far__call *call, void *value, int argument, int use, size_t constant);

@@ -352,10 +352,13 @@ void *far__callback(struct far__call *call, void *function, const void *planted,
 		call->begun = call->failed = true;
 		return function;
 	}
-	far__buffer_add(call, (struct far__buffer){
-		.here = k->code, .size = (size_t)&k->callback, .argument = call->argument,
-		/* In the window of a slave's addresses, if it has one, it is seen whether it is of an earlier incarnation. */
-		.use = FAR_CALLS_BACK | (far__space_window(k->code) < 0 ? FAR__REMOTE : 0),
-	});
+	struct far__buffer *b = far__buffer_add(call);
+
+	if (b)
+		*b = (struct far__buffer){
+			.here = k->code, .size = (size_t)&k->callback, .argument = call->argument,
+			/* In the window of a slave's addresses, if it has one, it is seen whether it is of an earlier incarnation. */
+			.use = FAR_CALLS_BACK | (far__space_window(k->code) < 0 ? FAR__REMOTE : 0),
+		};
 	return k->code;
 }
