@@ -223,7 +223,8 @@ FAR_API struct far_slave *far_slave_self(void);
  * Call @function in @slave and wait for it: an expression of the function's own
  * result type, void included. Arguments are converted as in a direct call, each
  * evaluated once, from left to right. @function may be any function or function
- * pointer: variadic, const, pure, noreturn, from the program or a library. Up to
+ * pointer: variadic, const, pure, noreturn, from the program or a library, with the
+ * system's calling convention (no ms_abi, regparm and the like). Up to
  * 16 arguments and a result of any type but those aligned to more than 16 bytes.
  * (A pointer to a noreturn function must be to one that returns void. An argument
  * with a comma outside of parentheses, like a compound literal, needs some around it,
