@@ -812,10 +812,20 @@ static inline void *far__entry(void)
 
 /* __builtin_classify_type, where gcc and clang agree on the number. */
 enum { FAR__T_POINTER = 5, FAR__T_REAL = 8, FAR__T_COMPLEX = 9, FAR__T_STRUCT = 12, FAR__T_UNION = 13 };
-#define FAR__CLASS(v) __builtin_classify_type(v)
+#define FAR__CLASS(v) __builtin_classify_type( \
+	__builtin_choose_expr(__builtin_types_compatible_p(__typeof__(v), float), 0.0, v))	/* -Wdouble-promotion */
 #define FAR__IS_AGGREGATE(class) ((class) == FAR__T_STRUCT || (class) == FAR__T_UNION)
 #define FAR__IS_VECTOR(class) ((class) < 0 || (class) > FAR__T_UNION)
 #define FAR__ROUND(n) (((n) + 7) / 8 * 8)
+/* gcc has a second type like long double. */
+#ifdef __clang__
+#define FAR__IS_X87(t) __builtin_types_compatible_p(t, long double)
+#define FAR__IS_X87_2(t) __builtin_types_compatible_p(t, _Complex long double)
+#else
+#define FAR__IS_X87(t) (__builtin_types_compatible_p(t, long double) || __builtin_types_compatible_p(t, _Float64x))
+#define FAR__IS_X87_2(t) \
+	(__builtin_types_compatible_p(t, _Complex long double) || __builtin_types_compatible_p(t, _Complex _Float64x))
+#endif
 /* Wider vector registers are not stored, whatever the alignment. */
 #define FAR__CARRIED(v) (_Alignof(__typeof__(v)) <= 16 && (sizeof(v) <= 16 || !FAR__IS_VECTOR(FAR__CLASS(v))))
 
@@ -831,7 +841,7 @@ enum { FAR__T_POINTER = 5, FAR__T_REAL = 8, FAR__T_COMPLEX = 9, FAR__T_STRUCT = 
 	far__z##i = sizeof(far__a##i), \
 	far__p##i = (int)far__t##i == FAR__T_POINTER, \
 	far__g##i = FAR__IS_AGGREGATE((int)far__t##i) || (far__e && (int)far__t##i == FAR__T_COMPLEX), \
-	far__l##i = __builtin_types_compatible_p(__typeof__(far__a##i), long double), \
+	far__l##i = FAR__IS_X87(__typeof__(far__a##i)), \
 	far__o##i = (int)far__t##i == FAR__T_REAL, \
 	far__x##i = FAR__IS_VECTOR((int)far__t##i), \
 	far__v##i = (int)far__p##i ? 0 : (int)far__g##i ? 2 * (far__z##i > 0 && far__z##i <= 16) \
@@ -850,7 +860,8 @@ enum { FAR__T_POINTER = 5, FAR__T_REAL = 8, FAR__T_COMPLEX = 9, FAR__T_STRUCT = 
 #define FAR__EVALUATE(i, a) \
 	enum { far__k##i = __builtin_choose_expr(__builtin_constant_p(a), 1, 0) }; \
 	__auto_type far__a##i = ((void)(far__c.argument = i), (a)); \
-	enum { far__q##i = far__k##i && !__builtin_types_compatible_p(__typeof__(a), __typeof__(far__a##i)) }; \
+	enum { far__q##i = far__k##i && !__builtin_types_compatible_p(__typeof__(__builtin_choose_expr(far__k##i, (a), 0)), \
+		__typeof__(__builtin_choose_expr(far__k##i, far__a##i, 0))) }; \
 	_Static_assert(FAR__CARRIED(far__a##i), \
 		"farcall: argument " #i " is aligned to more than 16 bytes and cannot be carried by value: pass a pointer");
 #define FAR__LOOK(i) \
@@ -996,8 +1007,8 @@ enum { FAR__INTS = 6, FAR__VECTORS = 8 };	/* argument registers */
  */
 #define FAR__RESULT_(r, class) ( \
 	FAR__IS_VOID(r) ? FAR__VOID \
-	: __builtin_types_compatible_p(r, long double) ? FAR__X87 \
-	: __builtin_types_compatible_p(r, _Complex long double) ? FAR__X87_2 \
+	: FAR__IS_X87(r) ? FAR__X87 \
+	: FAR__IS_X87_2(r) ? FAR__X87_2 \
 	: sizeof(FAR__NOT_VOID(r)) == 0 ? FAR__VOID \
 	: (class) == FAR__T_COMPLEX ? (sizeof(FAR__NOT_VOID(r)) > 16 ? FAR__MEMORY : FAR__REGISTERS) \
 	: FAR__IS_VECTOR(class) ? (sizeof(FAR__NOT_VOID(r)) > 8 ? FAR__REGISTERS : FAR__ASK) \
@@ -1022,15 +1033,29 @@ enum { FAR__INTS = 6, FAR__VECTORS = 8 };	/* argument registers */
 } while (0)
 
 /*
- * A function that the compiler believes never returns: come back through
- * __builtin_setjmp(). clang knows it of every such function, gcc of pointers.
- * `far__c` escapes before: on the way back clang believes that no call was made.
- * And gcc 12 with -flto lost the store of the buffer's address, unless volatile.
+ * The type that a call is made through, where the arguments have the parameters' types:
+ * one that says no more. With it no compiler believes that the function never returns, or
+ * that its result alone matters and it need not be called.
+ */
+#define FAR__EXACTLY(r, n, as) r (*)(FAR__CAT(FAR__TYPE, n)(as))
+#define FAR__EXACT(f, r, n) __typeof__(__builtin_choose_expr((int)far__as & 1, (FAR__EXACTLY(r, n, FAR__AS_IT_IS))0, \
+	__builtin_choose_expr((int)far__as & 2, (FAR__EXACTLY(r, n, FAR__AS_CONST))0, \
+	__builtin_choose_expr((int)far__as & 4, (FAR__EXACTLY(r, n, FAR__AS_VOID))0, \
+	__builtin_choose_expr((int)far__as & 8, (FAR__EXACTLY(r, n, FAR__AS_CONST_VOID))0, (FAR__POINTER(f))0)))))
+
+/*
+ * Elsewhere a function that the compiler believes never returns: come back through
+ * __builtin_setjmp(). clang knows it of every such function and tells nobody, gcc of
+ * pointers. `far__c` escapes before: on the way back clang believes that no call was made.
+ * And the landing point has a block of its own: clang would put there, and execute again
+ * on the way back, what stands before it. gcc 12 with -flto lost the store of the buffer's
+ * address, unless volatile.
  */
 #ifdef __clang__
-#define FAR__MAY_NOT_RETURN(f, r) FAR__IS_VOID(r)
+#define FAR__MAY_NOT_RETURN(f, r) (FAR__IS_VOID(r) && !far__e)
 #else
-#define FAR__MAY_NOT_RETURN(f, r) (FAR__IS_POINTER(f) && FAR__IS_VOID(r))
+#define FAR__MAY_NOT_RETURN(f, r) (FAR__IS_VOID(r) && !far__e && \
+	__builtin_types_compatible_p(__typeof__(&*(f)), volatile __typeof__(*(__typeof__(&*(f)))0) *))
 #endif
 #if defined __CET__ && !defined __clang__
 /* With -fcf-protection=return gcc has the shadow stack's pointer where far__capture() looks. */
@@ -1039,11 +1064,13 @@ enum { FAR__INTS = 6, FAR__VECTORS = 8 };	/* argument registers */
 #define FAR__JUMP_SP(j)
 #endif
 #define FAR__GUARD(f, r, call) __builtin_choose_expr(FAR__MAY_NOT_RETURN(f, r), \
-	__extension__({ void *far__j[5]; *(void **volatile *)&far__c.jump = far__j; (void)FAR__ESCAPE(&far__c); \
-		if (__builtin_setjmp(far__j) == 0) { FAR__JUMP_SP(far__j) call; } }), call)
+	__extension__({ void *far__j[5]; int far__go = 1; \
+		*(void **volatile *)&far__c.jump = far__j; (void)FAR__ESCAPE(&far__c); \
+		__asm__ volatile("" : "+r"(far__go)); \
+		if (far__go) { if (__builtin_setjmp(far__j) == 0) { FAR__JUMP_SP(far__j) call; } } }), call)
 
-#define FAR__TRY(f, n, ...) __builtin_call_with_static_chain( \
-	((FAR__POINTER(f))far__entry())(FAR__CAT(FAR__U, n)(__VA_ARGS__)), FAR__ESCAPE(&far__c))
+#define FAR__TRY(type, n, ...) __builtin_call_with_static_chain( \
+	((type)far__entry())(FAR__CAT(FAR__U, n)(__VA_ARGS__)), FAR__ESCAPE(&far__c))
 
 /* A library stands for a slave: far__call.slave is either's handle. */
 #define FAR__IS_LIBRARY(s) __builtin_types_compatible_p(__typeof__(s), struct far_library *)
@@ -1063,8 +1090,9 @@ enum { FAR__INTS = 6, FAR__VECTORS = 8 };	/* argument registers */
 	typedef __typeof__((f)(FAR__CAT(FAR__U, n)(__VA_ARGS__))) far__r; \
 	_Static_assert(FAR__CARRIED(*(FAR__NOT_VOID(far__r) *)0), \
 		"farcall: the result is aligned to more than 16 bytes and cannot be carried by value: return a pointer"); \
-	enum { far__e = FAR__TAKES(f, far__r, n, FAR__AS_IT_IS) || FAR__TAKES(f, far__r, n, FAR__AS_CONST) || \
-		FAR__TAKES(f, far__r, n, FAR__AS_VOID) || FAR__TAKES(f, far__r, n, FAR__AS_CONST_VOID) }; \
+	enum { far__as = FAR__TAKES(f, far__r, n, FAR__AS_IT_IS) | FAR__TAKES(f, far__r, n, FAR__AS_CONST) << 1 | \
+		FAR__TAKES(f, far__r, n, FAR__AS_VOID) << 2 | FAR__TAKES(f, far__r, n, FAR__AS_CONST_VOID) << 3, \
+		far__e = (int)far__as != 0 }; \
 	FAR__CAT(FAR__EACH, n)(FAR__LAYOUT) \
 	enum { \
 		far__ni = 0 FAR__CAT(FAR__EACH, n)(FAR__SUM_N), \
@@ -1095,11 +1123,11 @@ enum { FAR__INTS = 6, FAR__VECTORS = 8 };	/* argument registers */
 
 #define FAR__INVOKE(within, op, slave, n, f, ...) __extension__({ \
 	FAR__PREPARE(within, slave, op, n, f, __VA_ARGS__) \
-	FAR__GUARD(f, far__r, FAR__TRY(f, n, __VA_ARGS__)); })
+	FAR__GUARD(f, far__r, FAR__TRY(FAR__EXACT(f, far__r, n), n, __VA_ARGS__)); })
 
 #define FAR__SCHEDULE(within, slave, op, n, f, ...) __extension__({ \
 	FAR__PREPARE(within, slave, op, n, f, __VA_ARGS__) \
-	(void)FAR__GUARD(f, far__r, FAR__TRY(f, n, __VA_ARGS__)); \
+	(void)FAR__GUARD(f, far__r, FAR__TRY(FAR__EXACT(f, far__r, n), n, __VA_ARGS__)); \
 	__asm__ volatile("" : : : "memory"); \
 	(far_task(far__r))far__c.task; })
 

@@ -705,6 +705,89 @@ TEST_BOTH(functions_of_libraries_are_called)
 	CHECK_EQ(far_slave_close(s), 0);
 }
 
+static long seen[6];
+static int nseen;
+
+static void see(int n)
+{
+	seen[nseen++] = n;
+}
+
+static void see_long(long n)
+{
+	seen[nseen++] = n;
+}
+
+/* clang once made the sums again on the way back, in place. */
+TEST(arguments_are_evaluated_once_though_a_function_may_not_return)
+{
+	struct far_slave *s = far_slave_thread();
+	int a = far_invoke(s, add, 1, 2), b = far_invoke(s, add, 2, 3), c = far_invoke(s, add, 50, 50);
+
+	far_invoke(s, see, a + b);
+	int d = a + b;
+
+	far_invoke(s, see, d);
+	far_invoke(s, see, d + c);
+	far_invoke(s, see_long, a + b);
+	int e = a + b;
+
+	far_invoke(s, see_long, e);
+	far_invoke(s, see_long, e + c);
+	for (int i = 0; i < 6; i++)
+		CHECK_EQ(seen[i], i % 3 == 2 ? 108 : 8);
+	CHECK_EQ(d, 8);
+	CHECK_EQ(e, 8);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+__attribute__((noreturn)) static void leave(long status)
+{
+	exit((int)status);
+}
+
+/* By its name, by a pointer and by what that points to, with arguments of its types and others. */
+TEST(functions_that_never_return_are_called_in_every_way)
+{
+	void (*pointer)(long) __attribute__((noreturn)) = leave;
+
+	for (int i = 0; i < 6; i++) {
+		struct far_slave *s = far_slave_process();
+		int status = 3 + i;
+
+		switch (i) {
+		case 0: far_invoke(s, leave, status); break;
+		case 1: far_invoke(s, pointer, status); break;
+		case 2: far_invoke(s, *pointer, status); break;
+		case 3: far_invoke(s, leave, (long)status); break;
+		case 4: far_invoke(s, pointer, (long)status); break;
+		default: far_invoke(s, *pointer, (long)status); break;
+		}
+		CHECK_EQ(status, 3 + i);
+		CHECK_DIED();
+		far_slave_close(s);
+	}
+}
+
+__attribute__((const)) static int negative(int n)
+{
+	return -n;
+}
+
+TEST_BOTH(const_functions_are_scheduled_in_every_way)
+{
+	struct far_slave *s = START();
+	int (*pointer)(int) __attribute__((const)) = negative;
+
+	CHECK_EQ(far_wait(far_schedule(s, negative, 1)), -1);
+	CHECK_EQ(far_wait(far_schedule(s, &negative, 2)), -2);
+	CHECK_EQ(far_wait(far_schedule(s, pointer, 3)), -3);
+	CHECK_EQ(far_wait(far_schedule(s, *pointer, 4)), -4);
+	CHECK_EQ(far_wait(far_thread(pointer, 6)), -6);
+	CHECK_OK();
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
 /* ---------------------------------------------------- modules loaded later */
 
 static void *late(const char *module, const char *name)

@@ -105,7 +105,7 @@ bool every_value(struct far_slave *slave, const struct operations *o, int n)
 	far_invoke(slave, add, n, constant);
 	far_invoke(slave, add, changing, n++);
 	far_invoke(slave, add, c, s);
-	far_invoke(slave, add, bytes[1], (int)bits.three);
+	far_invoke(slave, add, bytes[1], bits.three);
 	far_invoke(slave, narrow, s, bytes[0], true, 1.5F, RED);
 	far_invoke(slave, narrow, 3, 'c', n > 2, 2, color);
 	far_invoke(slave, shift, p, 3);
