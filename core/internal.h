@@ -816,6 +816,9 @@ void far__thread_known(void);
 
 uint64_t far__deadline(int timeout_ms);
 
+/* And back: what is left of it. */
+int far__left_ms(uint64_t deadline);
+
 /* Sleep for 50 us, until what another thread does in less is looked at again. */
 void far__pause(void);
 

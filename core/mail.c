@@ -94,18 +94,10 @@ static int send_fd(uint32_t number, uint64_t secret, int fd)
 	return n < 0 ? (int)n : 0;
 }
 
-/* What is left of a time limit, in ms; -1: there is none. */
-static int left(uint64_t deadline)
-{
-	uint64_t now = far__now();
-
-	return deadline == FAR_FOREVER ? -1 : deadline <= now ? 0 : (int)((deadline - now) / 1000000);
-}
-
 static int mail(struct far_slave *slave, uint32_t incarnation, int fd, uint64_t deadline)
 {
 	uint64_t secret;
-	uint32_t number = far_invoke_within(left(deadline), slave, open_mailbox);
+	uint32_t number = far_invoke_within(far__left_ms(deadline), slave, open_mailbox);
 
 	if (far__failed)
 		return -EOWNERDEAD;
@@ -117,10 +109,10 @@ static int mail(struct far_slave *slave, uint32_t incarnation, int fd, uint64_t 
 
 	if (err) {
 		/* Nobody is there any more? Then a call says why. */
-		far_invoke_within(left(deadline), slave, open_mailbox);
+		far_invoke_within(far__left_ms(deadline), slave, open_mailbox);
 		return far__failed ? -EOWNERDEAD : err;
 	}
-	int there = far_invoke_within(left(deadline), slave, take_fd, FAR_OF_LIFE(secret, incarnation));
+	int there = far_invoke_within(far__left_ms(deadline), slave, take_fd, FAR_OF_LIFE(secret, incarnation));
 
 	return far__failed ? -EOWNERDEAD : there;
 }

@@ -26,6 +26,13 @@ uint64_t far__deadline(int timeout_ms)
 	return timeout_ms < 0 ? FAR_FOREVER : timeout_ms == 0 ? 0 : far__now() + (uint64_t)timeout_ms * 1000000;
 }
 
+int far__left_ms(uint64_t deadline)
+{
+	uint64_t now = far__now();
+
+	return deadline == FAR_FOREVER ? -1 : deadline <= now ? 0 : (int)((deadline - now) / 1000000);
+}
+
 /* ------------------------------------------------------- ends of threads */
 
 /* A callback that was served while this thread waited has ended it: the call in the call slot is not waited for. */

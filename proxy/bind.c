@@ -68,7 +68,7 @@ static void call_bound(ffi_cif *cif, void *result, void **arguments, void *bound
 {
 	struct bound *b = bound;
 	const struct far__site *site = &b->signature->recipe.site;
-	uint64_t at = find(b, &(const struct far__asker){ site->function, site });
+	uint64_t at = find(b, &(const struct far__asker){ site->function, site, 0 });
 
 	if (at)
 		far__signature_invoke(b->signature, (struct far_slave *)b->slave, far__life(at >> 48), NULL,
@@ -145,7 +145,7 @@ static bool make_closure(struct bound *b, const struct far__asker *asker)
 	       no_memory(asker);
 }
 
-/* Find out all about it. Needs the library's lock. */
+/* Find out all about it. Needs the library's lock, and lets it go while the slave is asked. */
 static bool fill_in(struct bound *b, struct far__library *library, const struct far__asker *asker)
 {
 	struct far__symbol *symbol = far__library_symbol(library, b->text, asker);
@@ -157,7 +157,7 @@ static bool fill_in(struct bound *b, struct far__library *library, const struct 
 		return false;
 	struct far__location place = { .address = far__library_address(library, symbol, asker) };
 
-	place.incarnation = library->incarnation;
+	place.incarnation = symbol->incarnation;
 	atomic_store(&b->at, pack(place));
 	return place.address;
 }
@@ -178,36 +178,55 @@ static struct bound *new_bound(struct far__library *library, const char *text, c
 	return NULL;
 }
 
-/* The list is locked. */
+static struct bound *find_listed(struct far__library *library, const char *text, const char *type)
+{
+	pthread_mutex_lock(&all.lock);
+	struct bound *b = find_bound(library->handle, text, type);
+
+	pthread_mutex_unlock(&all.lock);
+	return b;
+}
+
+/* Add it, unless another thread has bound the same meanwhile: that which is in the list. */
+static struct bound *list(struct bound *new)
+{
+	pthread_mutex_lock(&all.lock);
+	struct bound *b = find_bound(new->library, new->text, new->type);
+
+	if (b) {
+		free_bound(new);
+	} else {
+		b = new;
+		b->older = all.newest;
+		all.newest = b;
+		forget_old();
+	}
+	pthread_mutex_unlock(&all.lock);
+	return b;
+}
+
 static struct bound *bind_in(struct far__library *library, const char *text, const char *type, const struct far__asker *asker)
 {
-	struct bound *b = find_bound(library->handle, text, type);
+	struct bound *b = find_listed(library, text, type);
 
 	if (b)
 		return b;
 	pthread_mutex_lock(&library->lock);
 	b = new_bound(library, text, type, asker);
 	pthread_mutex_unlock(&library->lock);
-	if (!b)
-		return NULL;
-	b->older = all.newest;
-	all.newest = b;
-	forget_old();
-	return b;
+	return b ? list(b) : NULL;
 }
 
 void *far__bind(struct far_slave *target, const char *function, const char *type, const char *file, unsigned line)
 {
 	const struct far__site site = { .function = "far_bind", .file = file, .line = line };
-	const struct far__asker asker = { "far_bind", &site };
+	const struct far__asker asker = { "far_bind", &site, 0 };
 	struct far__library *library = far__library_enter((uintptr_t)target, &asker);
 
 	if (!library)
 		return NULL;
-	pthread_mutex_lock(&all.lock);
 	struct bound *b = bind_in(library, function, type, &asker);
 
-	pthread_mutex_unlock(&all.lock);
 	far__library_leave(library);
 	return b ? b->code : NULL;
 }

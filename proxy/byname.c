@@ -156,6 +156,15 @@ static void make_call(struct making *m, const struct far__value *values, unsigne
 	far__arena_free(&arena);
 }
 
+/* Another thread may have looked it up meanwhile. */
+static void publish(struct far__symbol *symbol, struct far__signature *signature)
+{
+	if (symbol->signature)
+		far__signature_free(signature);
+	else
+		symbol->signature = signature;
+}
+
 /* Find the function there, and how it is called. The call's slave is known then. NULL and far_error(). */
 static const struct far__signature *resolve(struct far__call *call, struct far__library *library, const char *function,
 					    const struct far__asker *asker)
@@ -164,10 +173,11 @@ static const struct far__signature *resolve(struct far__call *call, struct far__
 	struct far__symbol *symbol = far__library_symbol(library, function, asker);
 
 	if (symbol && !symbol->signature)
-		symbol->signature = far__look_up(library, symbol, NULL, asker);
+		publish(symbol, far__look_up(library, symbol, NULL, asker));
 	if (symbol && symbol->signature)
 		call->function = far__library_address(library, symbol, asker);
-	call->life = far__life(library->incarnation);
+	if (call->function)
+		call->life = far__life(symbol->incarnation);
 	call->slave = (struct far_slave *)library->slave;
 	pthread_mutex_unlock(&library->lock);
 	return call->function ? symbol->signature : NULL;
@@ -176,7 +186,7 @@ static const struct far__signature *resolve(struct far__call *call, struct far__
 void far__call_by_name(struct far__call *call, const char *function, const struct far__value *values, unsigned count,
 		       const struct far__value *result)
 {
-	const struct far__asker asker = { call->site->function, call->site };
+	const struct far__asker asker = { call->site->function, call->site, 0 };
 	struct far__library *library = far__library_enter((uintptr_t)call->slave, &asker);
 	struct making m;	/* of 8 KiB: what is in it is set when it is needed */
 

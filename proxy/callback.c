@@ -338,7 +338,7 @@ void *far__callback(struct far__call *call, void *function, const void *planted,
 		    unsigned line)
 {
 	const struct far__site site = { .function = "far_callback", .file = file, .line = line };
-	const struct far__asker asker = { site.function, &site };
+	const struct far__asker asker = { site.function, &site, 0 };
 	uintptr_t slave = slave_of(call, &asker);
 	struct kept *k = NULL;
 

@@ -208,25 +208,73 @@ static struct far_slave *slave_of(const struct far__library *l)
 	return (struct far_slave *)l->slave;
 }
 
+/* The limit, in ms, of a call to the slave for who asks. */
+static int limit_of(const struct far__asker *asker)
+{
+	return asker->deadline ? far__left_ms(asker->deadline) : FAR__SLAVES_DEADLINE;
+}
+
+/*
+ * Nobody holds a lock who waits for the slave: that may be waiting for him, in a callback
+ * which uses the library. So each call to it stands between these two, and behind it things
+ * may have changed.
+ */
+static void ask_slave(struct far__library *l)
+{
+	pthread_mutex_unlock(&l->lock);
+}
+
+static void slave_has_answered(struct far__library *l)
+{
+	pthread_mutex_lock(&l->lock);
+}
+
+/* As often as it was loaded. */
+static void unload_once(struct far__library *l, void *loaded, uint32_t incarnation)
+{
+	ask_slave(l);
+	far_invoke(slave_of(l), unload_there, FAR_OF_LIFE(far_remote(loaded), incarnation));
+	(void)far_error();
+	slave_has_answered(l);
+}
+
+/* Have it loaded in an incarnation of the slave. */
+static bool load_in(struct far__library *l, uint32_t incarnation, const struct far__asker *asker)
+{
+	void *loaded = NULL;
+	bool failed = false;
+
+	if (!l->is_implied) {
+		ask_slave(l);
+		loaded = l->name ? far_invoke_within(limit_of(asker), slave_of(l), load_there, FAR_OF_LIFE(far_str(l->name), incarnation))
+				 : far_invoke_within(limit_of(asker), slave_of(l), load_there, FAR_OF_LIFE(NULL, incarnation));
+		failed = !loaded;
+		slave_has_answered(l);
+	}
+	if (failed)
+		return false;
+	if (l->incarnation == incarnation) {
+		unload_once(l, loaded, incarnation);
+		return true;
+	}
+	l->loaded = loaded;
+	l->incarnation = incarnation;
+	return true;
+}
+
 /* Have it loaded in the slave's present incarnation. */
 static bool load(struct far__library *l, const struct far__asker *asker)
 {
-	uint32_t incarnation = far__incarnation(l->slave), before;
+	for (;;) {
+		uint32_t incarnation = far__incarnation(l->slave);
 
-	if (l->incarnation == incarnation)
-		return true;
-	do {	/* until one incarnation is there all the while: that is the one which has loaded it */
-		before = incarnation;
-		l->loaded = l->is_implied ? NULL : l->name ? far_invoke(slave_of(l), load_there, far_str(l->name))
-							   : far_invoke(slave_of(l), load_there, NULL);
-		if (!l->loaded && !l->is_implied) {
+		if (l->incarnation == incarnation || load_in(l, incarnation, asker))
+			return true;
+		if (far__incarnation(l->slave) == incarnation || far_error()->code != FAR_ESTALE) {
 			far__blame(asker->function, asker->site, "");
 			return false;
 		}
-		incarnation = far__incarnation(l->slave);
-	} while (incarnation != before);
-	l->incarnation = incarnation;
-	return true;
+	}
 }
 
 void *far__library_address(struct far__library *l, struct far__symbol *s, const struct far__asker *asker)
@@ -235,9 +283,15 @@ void *far__library_address(struct far__library *l, struct far__symbol *s, const 
 		return NULL;
 	if (s->address && s->incarnation == l->incarnation)
 		return s->address;
-	void *address = far_invoke(slave_of(l), find_there, FAR_OF_LIFE(far_remote(l->loaded), l->incarnation), far_str(s->name));
+	void *loaded = l->loaded;
+	uint32_t incarnation = l->incarnation;
 
-	if (far__failed) {
+	ask_slave(l);
+	void *address = far_invoke_within(limit_of(asker), slave_of(l), find_there, FAR_OF_LIFE(far_remote(loaded), incarnation),
+					  far_str(s->name));
+
+	slave_has_answered(l);
+	if (!address) {
 		char where[PATH_MAX + 10];
 
 		snprintf(where, sizeof where, "%s%s", l->name ? l->name : "", l->name ? ": " : "");
@@ -245,16 +299,18 @@ void *far__library_address(struct far__library *l, struct far__symbol *s, const 
 		return NULL;
 	}
 	s->address = address;
-	s->incarnation = l->incarnation;
+	s->incarnation = incarnation;
 	return address;
 }
 
 bool far__library_name(struct far__symbol *s, const char *name, const struct far__asker *asker)
 {
-	char *copy = strdup(name);
+	char *copy = strcmp(s->name, name) ? strdup(name) : s->name;
 
 	if (!copy)
 		return no_memory(asker);
+	if (copy == s->name)	/* another thread has found it, too, and may be reading it */
+		return true;
 	if (s->name != s->text)
 		free(s->name);
 	s->name = copy;
@@ -268,10 +324,18 @@ bool far__library_module(struct far__library *l, struct far__symbol *s, char *mo
 
 	if (s ? !address : !load(l, asker))
 		return false;
-	far_invoke(slave_of(l), module_there, FAR_OF_LIFE(far_remote(l->loaded), l->incarnation), far_remote(address), far_out(module, PATH_MAX));
-	if (far__failed)
+	void *loaded = l->loaded;
+	uint32_t incarnation = l->incarnation;
+
+	ask_slave(l);
+	far_invoke_within(limit_of(asker), slave_of(l), module_there, FAR_OF_LIFE(far_remote(loaded), incarnation),
+			  far_remote(address), far_out(module, PATH_MAX));
+	bool failed = far__failed;
+
+	slave_has_answered(l);
+	if (failed)
 		far__blame(asker->function, asker->site, "");
-	return !far__failed;
+	return !failed;
 }
 
 static int by_text(const void *a, const void *b)
@@ -302,7 +366,7 @@ struct far__location far__library_function(struct far__library *l, const char *n
 	pthread_mutex_lock(&l->lock);
 	struct far__symbol *s = far__library_symbol(l, name, asker);
 	void *address = s ? far__library_address(l, s, asker) : NULL;
-	struct far__location place = { address, l->incarnation };
+	struct far__location place = { address, address ? s->incarnation : 0 };
 
 	pthread_mutex_unlock(&l->lock);
 	return place;
@@ -311,7 +375,10 @@ struct far__location far__library_function(struct far__library *l, const char *n
 /* For far_invoke() and its like: the function that the call names. */
 static bool find_for_call(struct far__call *call)
 {
-	const struct far__asker asker = { call->site->function, call->site };
+	const struct far__asker asker = {
+		call->site->function, call->site,
+		.deadline = call->within == FAR__SLAVES_DEADLINE ? 0 : far__deadline(call->within),
+	};
 	struct far__library *l = far__library_enter((uintptr_t)call->slave, &asker);
 
 	if (!l)
@@ -321,6 +388,7 @@ static bool find_for_call(struct far__call *call)
 	call->function = place.address;
 	call->life = far__life(place.incarnation);
 	call->slave = slave_of(l);
+	call->within = limit_of(&asker);
 	far__library_leave(l);
 	return call->function;
 }
@@ -329,7 +397,7 @@ static bool find_for_call(struct far__call *call)
 
 far_library *far_open(struct far_slave *slave, const char *name)
 {
-	const struct far__asker asker = { "far_open", NULL };
+	const struct far__asker asker = { "far_open", NULL, 0 };
 
 	if (!far__slave_find((uintptr_t)slave, "far_open", NULL))
 		return NULL;
@@ -337,7 +405,11 @@ far_library *far_open(struct far_slave *slave, const char *name)
 
 	if (!l)
 		return NULL;
-	if (!load(l, &asker)) {
+	pthread_mutex_lock(&l->lock);
+	bool is_loaded = load(l, &asker);
+
+	pthread_mutex_unlock(&l->lock);
+	if (!is_loaded) {
 		free_library(l);
 		return NULL;
 	}
@@ -357,16 +429,14 @@ far_library *far_open(struct far_slave *slave, const char *name)
 static void unload(struct far__library *l)
 {
 	pthread_mutex_lock(&l->lock);
-	if (slave_is_open(l->slave) && l->incarnation == far__incarnation(l->slave) && !far__is_dead(far__handle_number(l->slave))) {
-		far_invoke(slave_of(l), unload_there, FAR_OF_LIFE(far_remote(l->loaded), l->incarnation));
-		(void)far_error();
-	}
+	if (slave_is_open(l->slave) && l->incarnation == far__incarnation(l->slave) && !far__is_dead(far__handle_number(l->slave)))
+		unload_once(l, l->loaded, l->incarnation);
 	pthread_mutex_unlock(&l->lock);
 }
 
 int far_library_close(far_library *library)
 {
-	const struct far__asker asker = { "far_library_close", NULL };
+	const struct far__asker asker = { "far_library_close", NULL, 0 };
 	uintptr_t handle = (uintptr_t)library;
 
 	if (!library)

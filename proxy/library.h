@@ -17,7 +17,7 @@ struct far__library {
 	uintptr_t handle, slave;
 	char *name;			/* as far_open() was given it; NULL: what is loaded there already */
 	bool is_implied;		/* nobody opened it: a slave was named in its place */
-	/* The rest is protected by the lock, which is held while the slave is asked. */
+	/* The rest is protected by the lock, which nobody holds while the slave is asked. */
 	pthread_mutex_t lock;
 	uint32_t incarnation;		/* of the slave, for which the next two hold */
 	void *loaded;			/* dlopen()'s handle there, or NULL */
@@ -39,6 +39,7 @@ struct far__symbol {
 struct far__asker {
 	const char *function;
 	const struct far__site *site;
+	uint64_t deadline;		/* for asking the slave, or FAR_FOREVER; 0: the slave's own */
 };
 
 /* Whether it is open still: cheap, and good for a moment. */
@@ -54,7 +55,10 @@ struct far__symbol *far__library_symbol(struct far__library *library, const char
 /* The prototype tells the function's name. False and far_error() if there is no memory. Needs the lock. */
 bool far__library_name(struct far__symbol *symbol, const char *name, const struct far__asker *asker);
 
-/* Where symbol->name lies in the incarnation that the library is loaded in then; NULL and far_error(). Needs the lock. */
+/*
+ * Where symbol->name lies, in symbol->incarnation then; NULL and far_error(). Needs the lock, and
+ * lets it go while the slave is asked.
+ */
 void *far__library_address(struct far__library *library, struct far__symbol *symbol, const struct far__asker *asker);
 
 /* Where a function lies, and in which incarnation of its slave. */
@@ -68,7 +72,7 @@ struct far__location far__library_function(struct far__library *library, const c
 
 /*
  * The file, @module of PATH_MAX bytes, that the symbol's function is in; with NULL
- * that of the library. False and far_error(). Needs the lock.
+ * that of the library. False and far_error(). Needs the lock, and lets it go meanwhile.
  */
 bool far__library_module(struct far__library *library, struct far__symbol *symbol, char *module,
 			 const struct far__asker *asker);

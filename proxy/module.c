@@ -300,10 +300,11 @@ bool far__die_is_external(Dwarf_Die *die)
 
 static uint64_t hash_of(enum far__class class, const char *name)
 {
-	uint64_t hash = 0xcbf29ce484222325 ^ class;	/* FNV-1a */
+	const uint64_t prime = 0x100000001b3;
+	uint64_t hash = (0xcbf29ce484222325 ^ class) * prime;	/* FNV-1a, of the class, too */
 
 	for (; *name; name++)
-		hash = (hash ^ (unsigned char)*name) * 0x100000001b3;
+		hash = (hash ^ (unsigned char)*name) * prime;
 	return hash;
 }
 

@@ -431,7 +431,7 @@ static struct proxy *proxy_of(uintptr_t slave, char *real, const struct far__cla
 
 static char *wrap_result(const struct proxy *from, const struct far__method *method, char *real)
 {
-	const struct far__asker asker = { method->signature.recipe.site.function, NULL };
+	const struct far__asker asker = { method->signature.recipe.site.function, NULL, 0 };
 	const struct far__class *class = far__class_of_type(method->signature.type->target->target);
 	struct proxy *p = class ? proxy_of(from->slave, real, class, &asker) : NULL;
 
@@ -519,7 +519,7 @@ void *far__wrap(struct far_slave *target, void *object, const void *planted, voi
 		const char *file, unsigned line)
 {
 	const struct far__site site = { .function = "far_wrap", .file = file, .line = line };
-	const struct far__asker asker = { "far_wrap", &site };
+	const struct far__asker asker = { "far_wrap", &site, 0 };
 	uintptr_t slave = (uintptr_t)target;
 
 	if (far__is_number(object))

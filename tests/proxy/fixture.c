@@ -13,6 +13,7 @@ char (*fixture_table(int (*compare)(const void *a, const void *b), size_t n))[3]
 const struct node *fixture_find(struct node *first, const char *text, enum color color);
 void fixture_nothing(void);
 double fixture_sum(struct packed p, union any u, struct bits b);
+int a_function(int a);
 
 static struct shape *shape;
 static point_t *point;
@@ -103,4 +104,15 @@ void fixture_nothing(void)
 double fixture_sum(struct packed p, union any u, struct bits b)
 {
 	return p.d + u.d + b.a;
+}
+
+/* Names that an index of kind and name once confused. */
+static __attribute__((noinline)) int b_function(int a)
+{
+	return a + printf("b");
+}
+
+int a_function(int a)
+{
+	return b_function(a) + 1;
 }

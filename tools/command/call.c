@@ -8,7 +8,7 @@
 /* How the function is called. NULL with a message and *status. */
 static struct far__signature *find(far_library *library, const char *function, void **address, int *status)
 {
-	const struct far__asker asker = { "call", NULL };
+	const struct far__asker asker = { "call", NULL, 0 };
 	struct far__library *l = far__library_enter((uintptr_t)library, &asker);
 	struct far__signature *signature = NULL;
 

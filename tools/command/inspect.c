@@ -124,7 +124,7 @@ static bool find_file(struct far_slave *slave, const char *library, char *path)
 {
 	if (strchr(library, '/') && realpath(library, path))
 		return true;
-	const struct far__asker asker = { library, NULL };
+	const struct far__asker asker = { library, NULL, 0 };
 	far_library *opened = far_open(slave, library);
 	struct far__library *l = opened ? far__library_enter((uintptr_t)opened, &asker) : NULL;
 	bool found = false;
