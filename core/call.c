@@ -38,7 +38,6 @@ _Static_assert(offsetof(struct far__call, jump) == 40, "call_x86_64.S: JUMP");
 _Static_assert(offsetof(struct far__site, vectors) == 26, "call_x86_64.S: VECTORS");
 _Static_assert((int)FAR_INT_REGISTERS == FAR__INTS && (int)FAR_VECTOR_REGISTERS == FAR__VECTORS, "farcall.h");
 
-#define BODY_BYTES	sizeof(struct far__body)
 #define ALIGN16(n)	(((n) + 15) & ~15u)
 
 #define LATE_IN_QUEUE	"the deadline passed before slave \"%s\" began the call"
@@ -54,6 +53,18 @@ static inline unsigned argument_words(const struct far__call *call)
 	const struct far__site *site = call->site;
 
 	return call->timed + site->ints + site->vectors * (1u + site->wide) + site->stack / 8;
+}
+
+/* What of a body its arguments, result and copies can have. */
+static inline unsigned body_bytes(const struct far__call *call)
+{
+	return sizeof(struct far__body) - (call->passes ? FAR_LIST_BYTES : 0);
+}
+
+/* Whether the argument words are in the slot and its body. */
+static inline bool words_fit(const struct far__call *call)
+{
+	return argument_words(call) <= FAR_SLOT_ARGUMENTS + body_bytes(call) / 8;
 }
 
 /* A message of few words: integer registers alone, in and out. */
@@ -75,10 +86,12 @@ static inline bool is_invoke(const struct far__call *call)
 	return call->op <= FAR__OP_INVOKE_WITHIN;
 }
 
-/* Its time limit in ms, or -1. */
-static inline int time_limit(const struct far__call *call, const struct far__slave *slave)
+/* By its own limit or the slave's. */
+static inline uint64_t deadline_of(const struct far__call *call, const struct far__slave *slave)
 {
-	return call->within != FAR__SLAVES_DEADLINE ? call->within : slave->deadline_ms ? slave->deadline_ms : -1;
+	int limit_ms = call->within != FAR__SLAVES_DEADLINE ? call->within : slave->deadline_ms ? slave->deadline_ms : -1;
+
+	return limit_ms < 0 ? FAR_FOREVER : far__now() + (uint64_t)limit_ms * 1000000;
 }
 
 /* --------------------------------------------------------------- begin */
@@ -330,9 +343,8 @@ static bool begin(struct far__call *call)
 		fail_literal(call, port->slave);
 		return false;
 	}
-	int limit_ms = time_limit(call, port->slave);
-
-	call->deadline = limit_ms < 0 ? FAR_FOREVER : far__now() + (uint64_t)limit_ms * 1000000;
+	if (!call->passes)
+		call->deadline = deadline_of(call, port->slave);
 	struct far__ring *ring = choose_ring(call, port);
 
 	if (FAR_UNLIKELY(!ring))
@@ -341,14 +353,14 @@ static bool begin(struct far__call *call)
 	call->ring = ring;
 	/* Who waits sees to the deadline; nobody may wait for a task. */
 	if (ring == &port->lane.queue)
-		call->timed = limit_ms >= 0;
+		call->timed = call->deadline != FAR_FOREVER;
 	if (is_small(call))
 		return true;
 	unsigned words = argument_words(call);
 
-	if (words > FAR_SLOT_ARGUMENTS && words <= FAR_MESSAGE_WORDS)
+	if (words > FAR_SLOT_ARGUMENTS && words_fit(call))
 		call->inline_used = ALIGN16((words - FAR_SLOT_ARGUMENTS) * 8);
-	if (call->result == FAR__MEMORY && call->inline_used + call->site->result_size <= BODY_BYTES) {
+	if (call->result == FAR__MEMORY && call->inline_used + call->site->result_size <= body_bytes(call)) {
 		call->result_at = (char *)far__ring_body(ring, ring->position) + call->inline_used;
 		call->inline_used += ALIGN16((uint32_t)call->site->result_size);
 	}
@@ -409,7 +421,7 @@ static void *room_for(struct far__call *call, size_t size, int use, bool *on_hea
 	*on_heap = false;
 	if (in_slot)
 		return in_slot;
-	if (call->port && call->inline_used <= BODY_BYTES && size <= BODY_BYTES - call->inline_used) {
+	if (call->port && call->inline_used <= body_bytes(call) && size <= body_bytes(call) - call->inline_used) {
 		void *room = (char *)body_of(call) + call->inline_used;
 
 		if (!have_bodies(call))
@@ -613,14 +625,21 @@ void far__look(struct far__call *call, void *value, int argument, int use)
 	far__look_at(call, value, argument, use, 0);
 }
 
+/* It counts from the first descriptor that is passed: see begin(). */
+static void begin_deadline(struct far__call *call, const struct far__slave *slave)
+{
+	if (!call->passes)
+		call->deadline = deadline_of(call, slave);
+}
+
 /* As far__mail_fd(), for a call that only the slave's life of now can make. */
 static int mail_fd(struct far__call *call, struct far__slave *slave, int fd)
 {
 	uint32_t incarnation = shm_load(&far__member(slave->number)->incarnation);
 
 	if (far__set_life(call, incarnation))
-		return far__mail_fd(slave, call->slave, incarnation, fd, time_limit(call, slave));
-	far__fail(FAR_ESTALE, EFAULT, call->site->function, call->site, OUTLIVED, slave->name);
+		return far__mail_fd(call->slave, incarnation, fd, call->deadline);
+	far__fail(FAR_ESTALE, EFAULT, "far_fd", NULL, OUTLIVED, slave->name);
 	return -EOWNERDEAD;
 }
 
@@ -629,7 +648,7 @@ int far__fd(struct far__call *call, int fd)
 	uintptr_t handle = (uintptr_t)call->slave;
 	struct far__thread *thread = &far__thread;
 	struct far__buffer *passed = call->failed ? NULL : far__buffer_add(call);
-	int result, use = FAR_PASSED_FD;
+	int result;
 
 	if (!passed)
 		return -1;
@@ -643,13 +662,13 @@ int far__fd(struct far__call *call, int fd)
 			call->begun = call->failed = true;
 			return -1;
 		}
-		if (slave->kind != FAR_PROCESS) {
+		begin_deadline(call, slave);
+		if (slave->kind != FAR_PROCESS)
 			result = (int)SYS(fcntl, fd, F_DUPFD_CLOEXEC, 3);
-		} else {
+		else
 			result = mail_fd(call, slave, fd);
-			use |= FAR__REMOTE;
-		}
 		if (result == -EOWNERDEAD) {	/* the slave is, or late, and has said so */
+			far__blame("far_fd", NULL, "");
 			call->begun = call->failed = true;
 			return -1;
 		}
@@ -661,7 +680,7 @@ int far__fd(struct far__call *call, int fd)
 		return result;
 	}
 	call->passes = true;
-	*passed = (struct far__buffer){ .size = (size_t)result, .use = (uint8_t)use };
+	*passed = (struct far__buffer){ .size = (size_t)result, .use = FAR_PASSED_FD };
 	return result;
 }
 
@@ -679,7 +698,7 @@ static void take_fds_back(struct far__call *call)
 		struct far__slave *slave = call->op == FAR__OP_THREAD ? NULL : far__slave_by_number(far__handle_number((uintptr_t)call->slave));
 
 		if (slave && slave->kind == FAR_PROCESS)
-			far_invoke(call->slave, close, (far__c.life = call->life, fd));
+			far__task_drop(FAR__ID(far_schedule(call->slave, close, (far__c.life = call->life, fd))));
 		else
 			SYS(close, fd);
 	}
@@ -716,22 +735,9 @@ void far__holds_end_callbacks(struct far__holds *holds)
 	}
 }
 
-/* A slave that has not even taken a call leaves open what was passed for it, if it was a thread. */
-static void close_passed(const struct far__holds *holds, const struct far__message *reply)
-{
-	enum far__outcome outcome = reply->info & 0xff;
-	bool untaken = outcome == FAR_NOT_RUN || (outcome == FAR_DIED && reply->word[0] >> 32 & FAR_BYSTANDER);
-
-	for (unsigned i = 0; i < holds->nbuffers && untaken; i++)
-		if ((holds->buffers[i].use & (FAR_PASSED_FD | FAR__REMOTE)) == FAR_PASSED_FD)
-			SYS(close, (int)holds->buffers[i].size);
-}
-
-void far__holds_release(struct far__holds *holds, const struct far__message *reply)
+void far__holds_release(struct far__holds *holds)
 {
 	far__holds_end_callbacks(holds);
-	if (reply)
-		close_passed(holds, reply);
 	if (holds->arguments)
 		far__heap_free(holds->arguments);
 	if (holds->result_on_heap)
@@ -798,6 +804,10 @@ void far__explain(struct far_error *e, const struct far__site *site, uintptr_t h
 			far__error_fill(e, FAR_EDIED, EOWNERDEAD, site->function, site,
 					"the thread that ran it ended (pthread_exit or longjmp?)");
 		break;
+	case FAR_LEFT:
+		far__error_fill(e, FAR_ECLOSED, EBADF, site->function, site,
+				"slave \"%s\" was closed, and its thread is left to itself: it goes on with the call", name);
+		break;
 	default:
 		far__error_fill(e, FAR_ECLOSED, EBADF, site->function, site,
 				"slave \"%s\" was closed before the call was run", name);
@@ -835,7 +845,7 @@ int far__conclude(const struct far__site *site, uint8_t result, uintptr_t handle
 
 		far__explain(&error, site, handle, reply);
 		far__fail_with(&error);
-		far__holds_release(holds, reply);
+		far__holds_end(holds, reply);
 		return far__no_result(site, result, registers);
 	}
 	if (FAR_UNLIKELY(info & FAR_NOT_FEW))
@@ -854,7 +864,7 @@ int far__conclude(const struct far__site *site, uint8_t result, uintptr_t handle
 		far__unpack_result(registers, reply->word, info >> 8 & 3);
 	}
 	if (FAR_UNLIKELY(!far__holds_nothing(holds)))
-		far__holds_release(holds, reply);
+		far__holds_release(holds);
 	if (info >> 16)
 		errno = (int)(info >> 16);
 	far__succeed();
@@ -864,7 +874,7 @@ int far__conclude(const struct far__site *site, uint8_t result, uintptr_t handle
 /* A call that will not be made, for the reason in far_error(): take all of it back. */
 static int unsent(struct far__call *call, struct far__holds *holds, struct far_registers *registers)
 {
-	far__holds_release(holds, NULL);
+	far__holds_release(holds);
 	if (call->port)
 		far__port_leave(call->port);
 	if (call->nbuffers && far__failed)
@@ -913,7 +923,7 @@ static struct far__shape shape_of(const struct far__call *call, const struct far
 		.timed = call->timed, .ints = site->ints, .vectors = site->vectors, .wide = site->wide,
 		.al = site->vectors ? (unsigned)registers->rax & 15 : 0,
 		.x87 = call->result == FAR__X87 || call->result == FAR__X87_2,
-		.on_heap = argument_words(call) > FAR_MESSAGE_WORDS,
+		.on_heap = !words_fit(call),
 		.stack_words = site->stack / 8,
 	};
 }
@@ -1176,7 +1186,7 @@ static void begin_callbacks(const struct far__call *call)
 /* Whether nothing is to be done with any of its buffers when the call has ended. */
 static bool buffers_are_done(const struct far__call *call)
 {
-	enum { TO_DO = FAR__OUT | FAR_COPY_ON_HEAP | FAR_COPY_PRIVATE | FAR_CALLS_BACK | FAR_PASSED_FD };
+	enum { TO_DO = FAR__OUT | FAR_COPY_ON_HEAP | FAR_COPY_PRIVATE | FAR_CALLS_BACK };
 	uint8_t use = 0;
 
 	for (unsigned i = 0; i < call->nbuffers; i++)
@@ -1190,24 +1200,15 @@ static bool buffers_are_done(const struct far__call *call)
  */
 static bool list_fds(struct far__call *call, struct far__message *m)
 {
-	struct far__buffer *last = NULL;
-	int err;
-	struct far__mirror *list = far__heap_alloc(sizeof *list + call->nbuffers * sizeof(int), false, &err);
+	struct far__mirror *list = (void *)((char *)body_of(call) + body_bytes(call));
 	int *fd = (int *)(list + 1);
 
-	if (!list) {
-		far__fail(FAR_ENOMEM, -err, call->site->function, call->site, "no shared memory to pass a descriptor");
+	if (!have_bodies(call))
 		return false;
-	}
 	*list = (struct far__mirror){ .function = call->function, .from = list, .to = list, .fd = fd };
-	for (unsigned i = 0; i < call->nbuffers; i++) {
-		if (!(call->buffers[i].use & FAR_PASSED_FD))
-			continue;
-		last = &call->buffers[i];
-		fd[list->nfds++] = (int)last->size;
-	}
-	last->there = list;	/* freed with it */
-	last->use |= FAR_COPY_ON_HEAP;
+	for (unsigned i = 0; i < call->nbuffers; i++)
+		if (call->buffers[i].use & FAR_PASSED_FD)
+			fd[list->nfds++] = (int)call->buffers[i].size;
 	m->word[0] = (uintptr_t)list | FAR_MIRRORED;
 	return true;
 }

@@ -214,7 +214,8 @@ struct far__callback;
  * highest bit set, one of these in the far heap. When the function has returned,
  * @size bytes are copied, in the slave, if they have changed: what a proxy shows of
  * its object. If it is not run, the slave closes the descriptors that were passed
- * for it.
+ * for it; the list of those lies at the end of the body of the call's slot, where it is
+ * until the slot is answered.
  */
 struct far__mirror {
 	const void *function;
@@ -222,8 +223,14 @@ struct far__mirror {
 	void *to;			/* in the far heap */
 	size_t size;
 	const int *fd;			/* behind it */
-	uint32_t nfds;
+	uint32_t nfds;			/* who makes it 0 closes them */
 };
+
+enum { FAR_FDS_MAX = 17, FAR_LIST_BYTES = 128 };	/* in such a list: one for each argument, and one more */
+_Static_assert(sizeof(struct far__mirror) + FAR_FDS_MAX * sizeof(int) <= FAR_LIST_BYTES, "a list of descriptors");
+
+/* Close what was passed for the call at @position, which nobody will run. Once. */
+void far__close_passed(const struct far__ring *ring, uint32_t position);
 
 #define FAR_MIRRORED	((uintptr_t)1 << 63)
 
@@ -325,7 +332,7 @@ struct far__slave {
 	char name[16];
 	pthread_mutex_t lock;		/* for taking ports */
 	pthread_mutex_t shared;		/* held to use the shared port */
-	pthread_mutex_t mail;		/* held while a descriptor is sent to it */
+	_Atomic bool goes_on;		/* it is closed, but its thread could not be waited for */
 	uint32_t ports_taken;
 	_Atomic uint32_t visitors;	/* threads that wait for tasks by looking at others' ports */
 	_Atomic uint32_t restarters;	/* that are in far_slave_restart(): it is not closed before they have done */
@@ -448,7 +455,7 @@ long far__image_strlen(const char *p);
 /* ---------------------------------------------------------------- call.c */
 
 /* How a reply begins, in a slot's info. */
-enum far__outcome { FAR_RETURNED = 1, FAR_RAISED, FAR_DIED, FAR_NOT_RUN, FAR_LOST, FAR_CANCELLED, FAR_LATE, FAR_OUTLIVED };
+enum far__outcome { FAR_RETURNED = 1, FAR_RAISED, FAR_DIED, FAR_NOT_RUN, FAR_LOST, FAR_CANCELLED, FAR_LATE, FAR_OUTLIVED, FAR_LEFT };
 
 static inline uint32_t far__reply_info(enum far__outcome outcome, unsigned x87, int errnum)
 {
@@ -464,8 +471,7 @@ static inline void far__death_words(struct far__message *reply, uint32_t status,
 }
 
 /* In far__buffer.use: where its copy lies, if not in the body of the slot. */
-enum { FAR_COPY_ON_HEAP = 0x80, FAR_COPY_PRIVATE = 0x40 };
-enum { FAR_PASSED_FD = 0x20 };	/* .size is the descriptor, of this process, or with FAR__REMOTE of the slave's */
+enum { FAR_COPY_ON_HEAP = 0x80, FAR_COPY_PRIVATE = 0x40, FAR_PASSED_FD = 0x20 };	/* the last: .size is the descriptor there */
 enum { FAR_CALLS_BACK = 0x10 };	/* .size is the address of its struct far__callback, and .there too once the call is made */
 
 /* A call succeeded: this thread's failure, if it had one, is its last no more. */
@@ -497,8 +503,14 @@ static inline void far__holds_keep(struct far__holds *holds, struct far__kept *k
 	holds->kept = *kept;
 }
 
-/* With the call's reply, or NULL if it was never made. */
-void far__holds_release(struct far__holds *holds, const struct far__message *reply);
+void far__holds_release(struct far__holds *holds);
+
+/* The call has this reply. A thread that is left to itself goes on using what the call holds, for nobody knows how long. */
+static inline void far__holds_end(struct far__holds *holds, const struct far__message *reply)
+{
+	if (FAR_LIKELY((reply->info & 0xff) != FAR_LEFT))
+		far__holds_release(holds);
+}
 
 /* A reply that tells nobody anything: free what it holds. */
 void far__reply_release(const struct far__message *reply);
@@ -763,13 +775,15 @@ static inline void far__port_read(const struct far__port *port, const struct far
 }
 
 /* The same; or what stands for it when there is none, for the slave is dead. */
+void far__port_unanswered(const struct far__port *port, const struct far__ring *ring, uint32_t position, struct far__message *reply);
+
 static inline void far__port_reply(const struct far__port *port, const struct far__ring *ring, uint32_t position,
 				   bool few, struct far__message *reply)
 {
 	if (FAR_LIKELY(far__ring_is_answered(ring, position)))
 		far__port_read(port, ring, position, few, reply);
 	else
-		far__reply_of_dead(port->slave, far__ring_has_taken(ring, position), reply);
+		far__port_unanswered(port, ring, position, reply);
 }
 
 /*
@@ -910,6 +924,9 @@ uintptr_t far__task_make(const struct far__call *call, struct far__port *port, s
 int far__task_collect(const struct far__call *call, struct far_registers *registers);
 
 /* A slot is needed, or its slave is going: move the reply to the task, if it is still wanted. */
+/* far_forget() a task that this thread has just scheduled, and be silent if it fails. */
+void far__task_drop(uintptr_t task);
+
 void far__task_move(uintptr_t task, struct far__port *port, uint32_t position);
 
 /* Start a task in a thread of its own. */

@@ -1,8 +1,10 @@
 /*
- * Passing a descriptor to a slave process, without a descriptor that ties the
- * two together: the slave binds a datagram socket to an address that the kernel
- * chooses, the master sends the descriptor there with a number nobody can guess,
- * and asks the slave which number it has now.
+ * Passing a descriptor to a slave process, without a descriptor that ties the two
+ * together: the slave binds a datagram socket, its mailbox, to an address that the
+ * kernel chooses, the master sends the descriptor there with a number nobody can
+ * guess, and asks the slave which number it has now. Each has a mailbox of its own:
+ * so nobody waits for another, nothing is left in it by those who gave up, and a
+ * slave may close what descriptors it likes.
  */
 #include "mail.h"
 
@@ -10,7 +12,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -19,20 +20,17 @@
 #include "internal.h"
 #include "sys.h"
 
-/* In the slave: its mailbox, or -1. */
-static int mailbox = -1;
-
-static uint32_t open_mailbox(void)
+/* In the slave: a mailbox, or -errno, and in the upper half its address. */
+static uint64_t open_mailbox(void)
 {
-	static uint32_t number;
+	uint32_t number = 0;
+	int mailbox = far__bell_bind(&number);
 
-	if (mailbox < 0)
-		mailbox = far__bell_bind(&number);
-	return mailbox < 0 ? 0 : number;
+	return (uint64_t)number << 32 | (uint32_t)mailbox;
 }
 
-/* In the slave: the descriptor that came with @secret, or -errno. Others are closed. */
-static int take_fd(uint64_t secret)
+/* What came with @secret, or -errno. Others are closed. */
+static int receive(int mailbox, uint64_t secret)
 {
 	for (;;) {
 		uint64_t got = 0;
@@ -63,6 +61,15 @@ static int take_fd(uint64_t secret)
 	}
 }
 
+/* In the slave: the descriptor in the mailbox, which is closed; or -errno. */
+static int take_fd(int mailbox, uint64_t secret)
+{
+	int fd = receive(mailbox, secret);
+
+	SYS(close, mailbox);
+	return fd;
+}
+
 static int send_fd(uint32_t number, uint64_t secret, int fd)
 {
 	union {
@@ -88,45 +95,52 @@ static int send_fd(uint32_t number, uint64_t secret, int fd)
 	long n;
 
 	do
-		n = SYS(sendmsg, out, &m, MSG_NOSIGNAL);
+		n = SYS(sendmsg, out, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
 	while (n == -EINTR);
 	SYS(close, out);
 	return n < 0 ? (int)n : 0;
 }
 
-static int mail(struct far_slave *slave, uint32_t incarnation, int fd, uint64_t deadline)
+/* Nobody waits until the slave has closed its mailbox, and with it what lies there. The error stays. */
+static void close_mailbox(struct far_slave *slave, uint32_t incarnation, int mailbox)
 {
-	uint64_t secret;
-	uint32_t number = far_invoke_within(far__left_ms(deadline), slave, open_mailbox);
+	struct far_error error = *far__failure();
+	bool failed = far__failed;
 
-	if (far__failed)
-		return -EOWNERDEAD;
-	if (!number)
-		return -EMFILE;
-	if (getrandom(&secret, sizeof secret, 0) != sizeof secret)
-		return -EIO;
-	int err = send_fd(number, secret, fd);
-
-	if (err) {
-		/* Nobody is there any more? Then a call says why. */
-		far_invoke_within(far__left_ms(deadline), slave, open_mailbox);
-		return far__failed ? -EOWNERDEAD : err;
-	}
-	int there = far_invoke_within(far__left_ms(deadline), slave, take_fd, FAR_OF_LIFE(secret, incarnation));
-
-	return far__failed ? -EOWNERDEAD : there;
+	far__task_drop(FAR__ID(far_schedule(slave, close, FAR_OF_LIFE(mailbox, incarnation))));
+	(void)far_error();
+	if (failed)
+		far__fail_with(&error);
 }
 
-int far__mail_fd(struct far__slave *slave, struct far_slave *handle, uint32_t incarnation, int fd, int limit_ms)
+int far__mail_fd(struct far_slave *slave, uint32_t incarnation, int fd, uint64_t deadline)
 {
+	uint64_t secret;
 	/* Now: the socket it is sent by could have the number of one that is closed. */
 	int err = (int)SYS(fcntl, fd, F_GETFD, 0);
 
 	if (err < 0)
 		return err;
-	/* One at a time: the slave takes what lies in its mailbox for its caller's, or nobody's. */
-	pthread_mutex_lock(&slave->mail);
-	err = mail(handle, incarnation, fd, far__deadline(limit_ms));
-	pthread_mutex_unlock(&slave->mail);
-	return err;
+	if (SYS(getrandom, &secret, sizeof secret, 0) != sizeof secret)
+		return -EIO;
+	uint64_t opened = far_invoke_within(far__left_ms(deadline), slave, open_mailbox);
+
+	if (far__failed)
+		return -EOWNERDEAD;
+	int mailbox = (int)(uint32_t)opened;
+
+	if (mailbox < 0)
+		return mailbox;
+	err = send_fd((uint32_t)(opened >> 32), secret, fd);
+	if (err) {
+		close_mailbox(slave, incarnation, mailbox);
+		return err;
+	}
+	int there = far_invoke_within(far__left_ms(deadline), slave, take_fd, FAR_OF_LIFE(mailbox, incarnation), secret);
+
+	if (!far__failed)
+		return there;
+	if (far__failure()->code != FAR_EDIED)
+		close_mailbox(slave, incarnation, mailbox);
+	return -EOWNERDEAD;
 }

@@ -5,12 +5,11 @@
 #include <stdint.h>
 
 struct far_slave;
-struct far__slave;
 
 /*
  * The number that the open file @fd gets in this incarnation of the slave, or -errno; -EOWNERDEAD
- * with far_error() if that has ended, or has not taken it within @limit_ms (-1: no limit).
+ * with far_error() if that has ended, or has not taken it before the deadline.
  */
-int far__mail_fd(struct far__slave *slave, struct far_slave *handle, uint32_t incarnation, int fd, int limit_ms);
+int far__mail_fd(struct far_slave *slave, uint32_t incarnation, int fd, uint64_t deadline);
 
 #endif

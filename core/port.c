@@ -339,6 +339,28 @@ void far__port_abandon(struct far__port *port, const struct far__holds *holds)
 		left->nbuffers = 0;
 }
 
+/*
+ * A thread that is left to itself would go on with the calls that it has not begun, too:
+ * they are taken out by those who want to know what became of them.
+ */
+void far__port_unanswered(const struct far__port *port, const struct far__ring *ring, uint32_t position, struct far__message *reply)
+{
+	const struct far__slave *slave = port->slave;
+	bool begun = slave->goes_on ? !far__ring_take_out(ring, position) : far__ring_has_taken(ring, position);
+
+	far__reply_of_dead(slave, begun, reply);
+	if (slave->goes_on && begun)
+		reply->info = far__reply_info(FAR_LEFT, 0, 0);
+}
+
+/* Threads have their descriptors from this process, which does not end. */
+static void close_passed(const struct far__port *port, const struct far__ring *ring)
+{
+	for (uint32_t p = ring->position - (ring->mask + 1); ring->slots && p != ring->position; p++)
+		if (far__ring_is_asked(ring, p) && (port->slave->goes_on ? far__ring_take_out(ring, p) : !far__ring_has_taken(ring, p)))
+			far__close_passed(ring, p);
+}
+
 /* Its abandoned call is over: free what that and its reply have left. */
 static void drop_abandoned(struct far__port *port)
 {
@@ -354,7 +376,7 @@ static void drop_abandoned(struct far__port *port)
 		return;
 	struct far__buffer *buffers = left->buffers;
 
-	far__holds_release(left, &reply);
+	far__holds_end(left, &reply);
 	free(buffers);
 	free(left);
 }
@@ -391,6 +413,10 @@ void far__ports_empty(struct far__slave *slave, bool in_use)
 		port->task = NULL;
 		if (port->abandoned)
 			drop_abandoned(port);
+		if (port->open && slave->kind != FAR_PROCESS) {
+			close_passed(port, &port->lane.call);
+			close_passed(port, &port->lane.queue);
+		}
 		port->open = false;
 	}
 	/* Their tasks have moved, which they see when they look again: see far__task_collect(). */

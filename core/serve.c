@@ -177,20 +177,19 @@ static bool has_output(void)
 #endif
 }
 
-/* The descriptors that were passed for a call. */
-static void close_passed(const struct far__ring *ring, uint32_t position)
+void far__close_passed(const struct far__ring *ring, uint32_t position)
 {
 	struct far__message m;
 
 	far__ring_words(ring, position, &m, true);
 	const void *function = (void *)(uintptr_t)m.word[0];
+	struct far__mirror *mirror = (struct far__mirror *)(uintptr_t)far__mirror_of(function);
 
-	if (!far__is_mirrored(function))
+	/* A proxy's lies elsewhere, and may have gone with it. */
+	if (!far__is_mirrored(function) || !far__space_in_control(mirror))
 		return;
-	const struct far__mirror *mirror = far__mirror_of(function);
-
-	for (uint32_t i = 0; i < mirror->nfds; i++)
-		SYS(close, mirror->fd[i]);
+	for (uint32_t n = shm_swap(&mirror->nfds, 0); n > 0; n--)
+		SYS(close, mirror->fd[n - 1]);
 }
 
 /* The reply to a call that is not run. */
@@ -200,7 +199,7 @@ static void answer_unrun(const struct far__lane *lane, const struct far__ring *r
 	struct far__message m = { .info = far__reply_info(why, 0, 0) };
 
 	if (why != FAR_OUTLIVED)	/* they were an earlier life's */
-		close_passed(ring, position);
+		far__close_passed(ring, position);
 	far__lane_answer(lane, ring, position, &m);
 }
 

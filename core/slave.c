@@ -93,7 +93,6 @@ static struct far__slave *record_of(unsigned number)
 	if (!slave)
 		return NULL;
 	pthread_mutex_init(&slave->lock, NULL);
-	pthread_mutex_init(&slave->mail, NULL);
 	pthread_mutexattr_init(&recursive);
 	pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
 	pthread_mutex_init(&slave->shared, &recursive);
@@ -170,6 +169,11 @@ static struct far_slave *set_up(const struct far__site *site, struct far__slave 
 		return handle;
 	struct far_error error = *far_error();
 
+	/* The next incarnation's would be waited for, which has no deadline. */
+	if (slave->kind == FAR_PROCESS && error.code == FAR_EDEADLINE) {
+		shm_store(&far__member(slave->number)->respawn, 0);
+		far__zygote_kill(slave->number);
+	}
 	far_slave_close(handle);
 	far_error();
 	far__fail_with(&error);
@@ -501,6 +505,7 @@ static int close_thread(struct far__slave *slave, uint64_t deadline)
 	if (err == ETIMEDOUT) {
 		/* It goes on using its segment and its server: those stay its own for ever. */
 		pthread_detach(slave->thread);
+		slave->goes_on = true;
 		far__member_dead(slave->number, 0);
 		far__ports_idle(slave, FAR_FOREVER);
 		far__ports_empty(slave, true);
@@ -582,7 +587,12 @@ static bool has_restarted(void *arg)
 	return shm_load(&r->member->restarts) != r->before || !far__zygote_alive();
 }
 
-static int restart(struct far__slave *slave)
+/* What a slave can do when its .setup has returned. */
+static void be_called(void)
+{
+}
+
+static int restart(struct far__slave *slave, struct far_slave *handle)
 {
 	struct far__member *m = far__member(slave->number);
 	struct restarted r = { m, shm_load(&m->restarts) };
@@ -591,10 +601,17 @@ static int restart(struct far__slave *slave)
 	far__zygote_restart(slave->number);
 	far__thread_known();
 	far__park_sleep(&slave->segment->control, has_restarted, &r, FAR_FOREVER);
-	if (!far__is_dead(slave->number))
+	if (far__is_dead(slave->number)) {
+		far__fail(FAR_EDIED, EOWNERDEAD, "far_slave_restart", NULL, "slave process \"%s\" could not be started again",
+			  slave->name);
+		return -EOWNERDEAD;
+	}
+	if (!shm_load64(&slave->segment->setup))
 		return 0;
-	far__fail(FAR_EDIED, EOWNERDEAD, "far_slave_restart", NULL, "slave process \"%s\" could not be started again",
-		  slave->name);
+	far_invoke_within(-1, handle, be_called);
+	if (!far__failed)
+		return 0;
+	far__blame("far_slave_restart", NULL, "");
 	return -EOWNERDEAD;
 }
 
@@ -611,7 +628,7 @@ int far_slave_restart(struct far_slave *handle)
 	}
 	/* Count, then look whether it is still open; who closes it says so, and then looks at the count. */
 	atomic_fetch_add(&slave->restarters, 1);
-	int result = atomic_load(&slave->handle) == (uintptr_t)handle ? restart(slave) : -EINVAL;
+	int result = atomic_load(&slave->handle) == (uintptr_t)handle ? restart(slave, handle) : -EINVAL;
 
 	atomic_fetch_sub(&slave->restarters, 1);
 	if (result == -EINVAL)

@@ -319,7 +319,7 @@ static void conclude_forgotten(struct task *t, uint64_t generation, const struct
 			far__complain(error.message);
 	}
 	if (t->holding)
-		far__holds_release(&t->holds, reply);
+		far__holds_end(&t->holds, reply);
 	drop(t, generation);
 }
 
@@ -400,11 +400,9 @@ struct waiting {
  * Would collecting return at once? Looks into the slot of a task that is RUNNING,
  * so the slave must not be freed meanwhile: the caller is a visitor of it.
  */
-static bool is_done(void *arg)
+static bool is_done_at(const struct waiting *w, uint64_t word)
 {
-	const struct waiting *w = arg;
 	struct task *t = w->task;
-	uint64_t word = atomic_load(&t->word);
 	struct far__port *port = atomic_load_explicit(&t->port, memory_order_relaxed);
 	uint32_t position = atomic_load_explicit(&t->position, memory_order_relaxed);
 
@@ -412,6 +410,23 @@ static bool is_done(void *arg)
 		return true;
 	return port && (far__ring_is_answered(&port->lane.queue, position) || far__is_dead(port->slave->number) ||
 			far__port_is_unwanted(port));
+}
+
+static bool is_done(void *arg)
+{
+	const struct waiting *w = arg;
+
+	return is_done_at(w, atomic_load(&w->task->word));
+}
+
+/* The same, but not for that another thread is having a look. */
+static bool is_certainly_done(const struct waiting *w)
+{
+	uint64_t word;
+
+	while ((word = atomic_load(&w->task->word)) == word_of(w->generation, LOCKED))
+		sched_yield();
+	return is_done_at(w, word);
 }
 
 /* A slave that visits itself serves calls meanwhile, and one of those may end its thread. */
@@ -732,7 +747,7 @@ int far__task_done(uintptr_t task)
 	if (!w.task)
 		return 1;
 	struct far__slave *slave = visit(w.task);
-	bool done = is_done(&w);
+	bool done = is_certainly_done(&w);
 
 	/* The slave's own thread runs what it waits for. */
 	if (!done && far__thread.server)
@@ -795,6 +810,17 @@ int far__task_forget(uintptr_t task)
 		return 0;
 	no_such_task("far_forget", NULL, task);
 	return -EINVAL;
+}
+
+void far__task_drop(uintptr_t task)
+{
+	uint64_t generation;
+	struct task *t = find(task, &generation);
+
+	if (!t)
+		return;
+	t->quiet = true;
+	far__task_forget(task);
 }
 
 /* ------------------------------------------------------------ cancelling */
@@ -941,7 +967,7 @@ uintptr_t far__task_thread(const struct far__call *call, const struct far_regist
 		no_memory(call);
 	if (!t) {
 		free(start);
-		far__holds_release(&holds, NULL);
+		far__holds_release(&holds);
 		return 0;
 	}
 	*start = (struct start){ .task = t, .generation = t->word >> 8 };
@@ -964,7 +990,7 @@ uintptr_t far__task_thread(const struct far__call *call, const struct far_regist
 		return handle;
 	far__fail(FAR_ELIMIT, err, call->site->function, call->site, "no thread can be started: %s", strerror(err));
 	if (t->holding)
-		far__holds_release(&t->holds, NULL);
+		far__holds_release(&t->holds);
 	drop(t, start->generation);
 	free(start);
 	return 0;

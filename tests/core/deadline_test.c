@@ -224,10 +224,110 @@ TEST_BOTH(descriptors_of_a_call_that_is_not_run_are_closed)
 	CHECK(pipe(p) == 0);
 	task = far_schedule(s, keep_open, far_fd(p[1]), far_fd(p[1]), keep_busy(s, wait_for, gate));
 	CHECK_EQ(far_cancel(task), 0);
-	open_gate(gate);
 	far_wait(task);
 	CHECK_FAILED(FAR_ECANCELLED);
+	/* What the slave closes when it comes to the call is told in memory that is nobody else's by then. */
+	for (size_t size = 16; size <= 1024; size += 16)
+		memset(far_alloc(size), 1, size);
+	open_gate(gate);
 	check_end(p);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+static int pass_back(int (*f)(struct far_slave *, int), struct far_slave *s, int fd)
+{
+	return f(s, fd);
+}
+
+static int pass(struct far_slave *s, int fd)
+{
+	usleep(200000);
+	return far_invoke(s, close, far_fd(fd));
+}
+
+static void *pass_in_thread(void *s)
+{
+	usleep(100000);
+	CHECK_EQ(far_invoke((struct far_slave *)s, close, far_fd(1)), 0);
+	CHECK_OK();
+	return NULL;
+}
+
+TEST(a_callback_passes_a_descriptor_while_another_thread_does)
+{
+	struct far_slave *s = far_slave_process();
+	pthread_t thread;
+
+	pthread_create(&thread, NULL, pass_in_thread, s);
+	CHECK_EQ(far_invoke(s, pass_back, far_callback(pass), far_remote(s), 1), 0);
+	CHECK_OK();
+	pthread_join(thread, NULL);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+static int close_all(void)
+{
+	return close_range(3, ~0u, 0);
+}
+
+TEST(a_slave_that_has_closed_its_descriptors_is_passed_others)
+{
+	struct far_slave *s = far_slave_process();
+
+	CHECK_EQ(far_invoke(s, close, far_fd(1)), 0);
+	CHECK_EQ(far_invoke(s, close_all), 0);
+	CHECK_EQ(far_invoke(s, close, far_fd(1)), 0);
+	CHECK_OK();
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+static int sleep_with(int fd, int us, int unused)
+{
+	(void)unused;
+	usleep((useconds_t)us);
+	return close(fd);
+}
+
+static int sleep_here(int us)
+{
+	return usleep((useconds_t)us);
+}
+
+/* From the time when the first descriptor is passed. */
+TEST(a_deadline_is_not_begun_again_when_descriptors_have_been_passed)
+{
+	struct far_slave *s = far_slave_process();
+
+	CHECK_EQ(far_invoke_within(500, s, sleep_with, far_fd(1), 300000, sleep_here(300000)), 0);
+	CHECK_FAILED(FAR_EDEADLINE);
+	far_slave_close(s);
+}
+
+static void *pass_for_ever(void *slave)
+{
+	struct far_slave *s = slave;
+
+	for (int i = 0; i < 100; i++) {
+		far_invoke_within(1 + i % 20, s, close, far_fd(1));
+		(void)far_error();
+	}
+	return NULL;
+}
+
+/* What was sent to it, and not taken in time, once stopped those who sent more. */
+TEST(descriptors_for_a_slave_that_is_busy_are_given_up_in_time)
+{
+	struct far_slave *s = far_slave_process();
+	pthread_t thread;
+	double start = seconds();
+
+	pthread_create(&thread, NULL, pass_for_ever, s);
+	for (int i = 0; i < 150; i++)
+		far_invoke(s, usleep, 8000);
+	pthread_join(thread, NULL);
+	CHECK(seconds() - start < 20);
+	CHECK_EQ(far_invoke(s, close, far_fd(1)), 0);
+	CHECK_OK();
 	CHECK_EQ(far_slave_close(s), 0);
 }
 
@@ -534,6 +634,32 @@ TEST(a_wait_that_is_given_up_has_taken_nothing)
 	CHECK_EQ(far_cancel(t), 1);
 	CHECK_EQ(far_wait(t), 1);
 	CHECK_OK();
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+static void *cancel_often(void *task)
+{
+	for (int i = 0; i < 20000; i++)
+		far_cancel(*(far_task(int) *)task);
+	return NULL;
+}
+
+TEST_BOTH(a_task_that_others_look_at_is_not_done_for_that)
+{
+	struct far_slave *s = START();
+	int *gate = shared_int();
+	far_task(void) task = far_schedule(s, wait_for, gate);
+	pthread_t thread;
+	int done = 0;
+
+	usleep(20000);		/* once it has begun a function that does not ask goes on */
+	pthread_create(&thread, NULL, cancel_often, &task);
+	for (int i = 0; i < 100000; i++)
+		done += far_done(task);
+	pthread_join(thread, NULL);
+	CHECK_EQ(done, 0);
+	open_gate(gate);
+	far_wait(task);
 	CHECK_EQ(far_slave_close(s), 0);
 }
 

@@ -4,6 +4,38 @@
 
 #include "check.h"
 
+static void fail_the_second_time(void *count)
+{
+	if (++*(int *)count > 1)
+		far_raise(5, "not again");
+}
+
+TEST(a_restart_fails_if_the_setup_does)
+{
+	int *n = far_calloc(1, sizeof *n);
+	struct far_slave *s = far_slave_process(.setup = fail_the_second_time, .setup_arg = n);
+
+	CHECK_OK();
+	CHECK_EQ(far_slave_restart(s), -EOWNERDEAD);
+	CHECK(far_error());
+	far_slave_close(s);
+}
+
+static void set_up_slowly(void *unused)
+{
+	(void)unused;
+	sleep(60);
+}
+
+TEST(a_setup_that_is_late_fails_though_the_slave_would_be_replaced)
+{
+	double start = seconds();
+
+	CHECK(!far_slave_process(.setup = set_up_slowly, .deadline_ms = 100, .respawn = 3));
+	CHECK_FAILED(FAR_EDEADLINE);
+	CHECK(seconds() - start < 10);
+}
+
 static int add(int a, int b)
 {
 	return a + b;

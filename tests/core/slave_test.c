@@ -385,6 +385,36 @@ TEST(a_busy_thread_is_left_to_itself_after_close_ms)
 	CHECK_EQ(far_slave_close(t), 0);
 }
 
+static int count_block(int *n, const char *block, int fd)
+{
+	(*n)++;
+	return block[0] + close(fd);
+}
+
+/* Its calls have failed: they are not run with what is somebody else's by then. */
+TEST(a_thread_that_is_left_to_itself_runs_none_of_its_other_calls)
+{
+	struct far_slave *s = far_slave_thread(.close_ms = 20);
+	int *gate = new_int(), *n = new_int(), fds[2];
+	char *block = far_alloc(300000), c;
+	far_task(void) hung = far_schedule(s, wait_for_gate, gate);
+
+	CHECK(pipe(fds) == 0);
+	far_task(int) queued = far_schedule(s, count_block, n, far_in(block, 300000), far_fd(fds[1]));
+
+	CHECK_EQ(far_slave_close(s), -ETIMEDOUT);
+	far_wait(queued);
+	CHECK_FAILED(FAR_ECLOSED);
+	far_wait(hung);
+	CHECK_FAILED(FAR_ECLOSED);
+	CHECK_HAS(far_error()->message, "goes on");
+	close(fds[1]);
+	CHECK_EQ(read(fds[0], &c, 1), 0);
+	open_gate(gate);
+	usleep(50000);
+	CHECK_EQ(*n, 0);
+}
+
 static void die_by(int signal)
 {
 	raise(signal);
