@@ -480,7 +480,8 @@ FAR_API int far_library_close(far_library *library);
  *
  *   - Function pointers in the object, in structs within it, and in tables that it
  *     points to (o->ops->read(o, n)) are replaced by ones that call the real ones
- *     there. What is null stays null. A table is a struct of which most members are
+ *     there: those that are there when it is first wrapped, and not what is put in their
+ *     place later. What is null stays null. A table is a struct of which most members are
  *     functions, or a const one that has some, none of which takes a pointer to it. Of
  *     an array the first 1,024 elements are replaced.
  *   - The other members are a copy, made when the object is first wrapped and after each
@@ -498,7 +499,8 @@ FAR_API int far_library_close(far_library *library);
  *
  * The object's type is told by the debug information of the program, compiled with
  * -g, or a file PROGRAM.types beside it. Without, the proxy can only be passed to
- * calls: to call a member of it is an error (FAR_ETYPE) that says what to do.
+ * calls: to call a member of it is an error (FAR_ETYPE) that says what to do, but
+ * there are no tables to be followed.
  *
  * NULL if the function returned it, or with far_error(): of far_invoke(), FAR_ENOMEM,
  * FAR_ESTALE if the slave has been started again since. Any other value that is no address,
@@ -734,7 +736,7 @@ struct far__value {
 	const void *at;
 	size_t size;
 	signed char type_class;		/* __builtin_classify_type() */
-	unsigned char is_signed, const_char;
+	unsigned char is_signed, is_bool, const_char;
 };
 
 FAR_API void far__capture(void);
@@ -1152,7 +1154,16 @@ enum { FAR__INTS = 6, FAR__VECTORS = 8 };	/* argument registers */
 	FAR__CLASS(a) == FAR__T_COMPLEX || FAR__IS_AGGREGATE(FAR__CLASS(a)), 0u, (a))
 #define FAR__DESCRIBE(a) { .at = &(a), .size = sizeof(a), .type_class = FAR__CLASS(a), \
 	.is_signed = (__typeof__(FAR__NUMBER(a)))-1 < (__typeof__(FAR__NUMBER(a)))1, \
+	.is_bool = __builtin_types_compatible_p(__typeof__(a), _Bool), \
 	.const_char = __builtin_types_compatible_p(__typeof__(a), const char *) },
+/* Of which libffi knows how they are passed: of the others, _Float128 and _Complex int say, class and size tell too little. */
+#define FAR__IS_ONE(v, t) __builtin_types_compatible_p(__typeof__(v), t)
+#define FAR__KNOWN(v) (!FAR__IS_VECTOR(FAR__CLASS(v)) && \
+	(FAR__CLASS(v) != FAR__T_REAL || FAR__IS_ONE(v, float) || FAR__IS_ONE(v, double) || FAR__IS_ONE(v, long double)) && \
+	(FAR__CLASS(v) != FAR__T_COMPLEX || FAR__IS_ONE(v, _Complex float) || FAR__IS_ONE(v, _Complex double) || \
+		FAR__IS_ONE(v, _Complex long double)))
+#define FAR__KNOW(i) _Static_assert(FAR__KNOWN(far__a##i), \
+	"farcall: argument " #i " of far_call() is of a type that only the compiler knows how to pass: use far_invoke()");
 #define FAR__DESCRIBE_ARGUMENT(i) FAR__DESCRIBE(far__a##i)
 
 #define FAR__CALL(target, r, n, text, ...) __extension__({ \
@@ -1161,7 +1172,10 @@ enum { FAR__INTS = 6, FAR__VECTORS = 8 };	/* argument registers */
 	struct far__call far__c; \
 	FAR__BEGIN(&far__c, FAR__TARGET(target), (void *)0, far__b, FAR__OP_INVOKE, FAR__SLAVES_DEADLINE); \
 	FAR__CAT(FAR__E, n)(__VA_ARGS__) \
+	FAR__CAT(FAR__EACH, n)(FAR__KNOW) \
 	FAR__NOT_VOID(r) far__v; \
+	_Static_assert(FAR__KNOWN(far__v), \
+		"farcall: the result of far_call() is of a type that only the compiler knows how to return: use far_invoke()"); \
 	far__c.site = &far__site; \
 	far__call_by_name(&far__c, (text), (const struct far__value[]){ FAR__CAT(FAR__EACH, n)(FAR__DESCRIBE_ARGUMENT) { 0 } }, \
 			  0 FAR__CAT(FAR__EACH, n)(FAR__ONE), \

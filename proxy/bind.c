@@ -140,7 +140,10 @@ static bool make_closure(struct bound *b, const struct far__asker *asker)
 		far__fail_complaint(asker, FAR_ETYPE, b->text, &why);
 		return false;
 	}
+	int cancel = far__put_cancel_off();	/* libffi reads files */
+
 	b->closure = ffi_closure_alloc(sizeof *b->closure, &b->code);
+	pthread_setcancelstate(cancel, NULL);
 	return (b->closure && ffi_prep_closure_loc(b->closure, &b->cif, call_bound, b, b->code) == FFI_OK) ||
 	       no_memory(asker);
 }

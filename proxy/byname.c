@@ -197,6 +197,11 @@ void far__call_by_name(struct far__call *call, const char *function, const struc
 		memset((void *)(uintptr_t)result->at, 0, result->size);
 	if (!library)
 		return;
+	if (!function) {
+		far__fail(FAR_EINVAL, EINVAL, asker.function, asker.site, "the function's name is NULL");
+		far__library_leave(library);
+		return;
+	}
 	m.signature = resolve(call, library, function, &asker);
 	if (m.signature)
 		make_call(&m, values, count, result);

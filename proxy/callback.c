@@ -334,6 +334,17 @@ static struct kept *keep(uintptr_t slave, const void *function, const void *plan
 	return k;
 }
 
+/* Files are read. */
+static struct kept *keep_uncancelled(uintptr_t slave, void *function, const void *planted, const char *text,
+				     const struct far__asker *asker)
+{
+	int cancel = far__put_cancel_off();
+	struct kept *k = keep(slave, function, planted, text, asker);
+
+	pthread_setcancelstate(cancel, NULL);
+	return k;
+}
+
 void *far__callback(struct far__call *call, void *function, const void *planted, const char *text, const char *file,
 		    unsigned line)
 {
@@ -347,7 +358,7 @@ void *far__callback(struct far__call *call, void *function, const void *planted,
 	if (call->op == FAR__OP_SCHEDULE || call->op == FAR__OP_THREAD)
 		far__fail(FAR_EINVAL, EINVAL, site.function, &site, "%s: nobody may be waiting when it is called: use far_invoke()", text);
 	else if (slave || !far__failed)
-		k = keep(slave, function, planted, text, &asker);
+		k = keep_uncancelled(slave, function, planted, text, &asker);
 	if (!k) {
 		call->begun = call->failed = true;
 		return function;

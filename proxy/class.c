@@ -202,7 +202,11 @@ static bool add_member(struct far__class *c, int table, size_t offset, const str
 	/* A table's data is copied once, with it. */
 	if (table < 0 && is_table(t))
 		return add_table(c, offset, t->target);
-	return table >= 0 || add_data(c, offset, field->bit_size ? (field->bit_offset + field->bit_size + 7) / 8 : t->size);
+	if (table >= 0)
+		return true;
+	/* The storage unit of bits may have begun in another member. */
+	return field->bit_size ? add_data(c, offset + field->bit_offset / 8, (field->bit_offset % 8 + field->bit_size + 7) / 8)
+			       : add_data(c, offset, t->size);
 }
 
 static bool add_members(struct far__class *c, int table, size_t offset, const struct far__type *t, unsigned depth)
@@ -271,6 +275,8 @@ static struct far__class *find(const void *key)
 
 static struct far__class *find_or_build(const void *key, const struct far__type *type)
 {
+	int cancel = far__put_cancel_off();	/* files are read */
+
 	pthread_mutex_lock(&classes.lock);
 	struct far__class *c = find(key);
 
@@ -286,6 +292,7 @@ static struct far__class *find_or_build(const void *key, const struct far__type 
 		}
 	}
 	pthread_mutex_unlock(&classes.lock);
+	pthread_setcancelstate(cancel, NULL);
 	return c;
 }
 

@@ -443,18 +443,20 @@ static uint64_t count_children(Dwarf_Die *parent, int tag)
 static uint32_t alignment_of(const struct far__type *t, uint64_t size, uint64_t asked)
 {
 	uint64_t alignment = 1;
+	bool packed = false;
 
 	for (uint64_t i = 0; i < t->count; i++) {
 		const struct far__field *m = &t->member[i];
 
-		if (!m->bit_size && m->offset % m->type->alignment)
-			return 1;	/* packed */
+		packed |= !m->bit_size && m->offset % m->type->alignment;
 		if (m->type->alignment > alignment)
 			alignment = m->type->alignment;
 	}
+	if (packed)
+		alignment = 1;
 	while (size % alignment)
 		alignment /= 2;
-	if (is_power_of_2(asked) && asked <= 1 << 28)
+	if (is_power_of_2(asked) && asked <= 1 << 28 && asked > alignment)
 		alignment = asked;
 	return (uint32_t)alignment;
 }
@@ -470,11 +472,18 @@ static bool read_members(struct reader *r, Dwarf_Die *die, struct far__type *t)
 	if (size >> 40)
 		return damaged(r, "a struct's size");
 	t->member = m;
-	for (bool more = far__die_child(die, &child); more; more = far__die_next(&child))
-		if (dw.dwarf_tag(&child) == DW_TAG_member && !read_member(r, &child, size, &m[t->count++]))
+	uint64_t asked = number_or_0(die, DW_AT_alignment);
+
+	for (bool more = far__die_child(die, &child); more; more = far__die_next(&child)) {
+		if (dw.dwarf_tag(&child) != DW_TAG_member)
+			continue;
+		if (!read_member(r, &child, size, &m[t->count++]))
 			return false;
+		if (number_or_0(&child, DW_AT_alignment) > asked)	/* clang says it of the member alone */
+			asked = number_or_0(&child, DW_AT_alignment);
+	}
 	t->size = size;
-	t->alignment = alignment_of(t, size, number_or_0(die, DW_AT_alignment));
+	t->alignment = alignment_of(t, size, asked);
 	t->is_complete = true;
 	return true;
 }

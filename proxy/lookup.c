@@ -112,7 +112,11 @@ struct far__signature *far__look_up(struct far__library *library, struct far__sy
 		return NULL;
 	}
 	c.signature->graph = far__reader_arena();
-	if (find_signature(&c, type))
+	int cancel = far__put_cancel_off();	/* files are read */
+	bool found = find_signature(&c, type);
+
+	pthread_setcancelstate(cancel, NULL);
+	if (found)
 		return c.signature;
 	far__signature_free(c.signature);
 	return NULL;

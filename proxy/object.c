@@ -14,10 +14,13 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #include "class.h"
 #include "heap.h"
 #include "library.h"
+#include "sys.h"
 #include "pool.h"
 
 enum { DROPPED_KEPT = 1000, UNKNOWN_SIZE = 4096 };
@@ -67,9 +70,16 @@ static struct {
 
 /* ------------------------------------------------------------ in the slave */
 
+/* The kernel copies it, and finds out whether there is any. */
 static void copy_there(void *to, const void *from, size_t size)
 {
-	memcpy(to, from, size);
+	const struct iovec there = { to, size }, here = { (void *)(uintptr_t)from, size };
+	long n = SYS(process_vm_readv, getpid(), &there, 1, &here, 1, 0);
+
+	if (n == -EFAULT || (n >= 0 && n < (long)size))
+		far_raise(FAR_EPOINTER, "there is nothing to be read at %p", from);
+	if (n < 0)	/* it may not */
+		memcpy(to, from, size);
 }
 
 /* ------------------------------------------------------------------- records */
@@ -293,8 +303,10 @@ static bool copy_tables(struct proxy *p)
 		char *here = p->data + at, *real;
 
 		memcpy(&real, p->copy + table->offset, sizeof real);
-		if (!real)
+		if (far__is_number(real)) {
+			memcpy(p->data + table->offset, &real, sizeof real);
 			continue;
+		}
 		if (!copy(p, at, real, table->size))
 			return false;
 		memcpy(here, p->copy + at, table->size);
@@ -368,7 +380,11 @@ static struct proxy *new_proxy(const struct proxy *key, const struct far__class 
 	pthread_mutex_lock(&all.lock);
 	p->data = far__pool_take(size, p);
 	pthread_mutex_unlock(&all.lock);
-	if (p->data ? (class->type ? fill_in(p, asker) : fill_unknown(p)) : no_memory(asker))
+	int cancel = far__put_cancel_off();	/* libffi reads files */
+	bool filled = p->data ? (class->type ? fill_in(p, asker) : fill_unknown(p)) : no_memory(asker);
+
+	pthread_setcancelstate(cancel, NULL);
+	if (filled)
 		return p;
 	pthread_mutex_lock(&all.lock);
 	forget(p);

@@ -42,7 +42,7 @@ struct far__type far__value_type(const struct far__value *value)
 		t.kind = FAR_STRUCT;
 		break;
 	default:
-		t.kind = value->size ? FAR_INTEGER : FAR_VOID;
+		t.kind = value->is_bool ? FAR_BOOL : value->size ? FAR_INTEGER : FAR_VOID;
 	}
 	t.name = name_of(&t);
 	return t;

@@ -230,6 +230,20 @@ Test(debug, knows_that_vectors_cannot_be_passed)
 	}
 }
 
+/* It is told of the struct, or of the member. */
+Test(debug, tells_alignments_that_were_asked_for)
+{
+	for (int i = 0; i < VARIANTS; i++) {
+		if (!module(variants[i]))
+			continue;
+		const struct far__type *f = far__debug_function(path, "fixture_aligned", &arena, &why);
+
+		cr_assert(f, "%s: %s", path, why.text);
+		ASSERT_SIZE(f->member[0].type, struct aligned);
+		ASSERT_SIZE(f->member[1].type, struct packed_and_aligned);
+	}
+}
+
 Test(debug, knows_functions_by_name)
 {
 	static const char *const expected[][2] = {
@@ -306,7 +320,7 @@ Test(debug, lists_the_functions_of_a_module)
 		if (!module(variants[i]))
 			continue;
 		cr_assert(far__debug_functions(path, count_function, &n, &why), "%s", why.text);
-		cr_assert_eq(n, 10, "%s: %d", path, n);
+		cr_assert_eq(n, 11, "%s: %d", path, n);
 		n = 0;
 		cr_assert(far__debug_functions(path, stop_at_first, &n, &why));
 		cr_assert_eq(n, 1);

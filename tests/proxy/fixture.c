@@ -14,6 +14,7 @@ const struct node *fixture_find(struct node *first, const char *text, enum color
 void fixture_nothing(void);
 double fixture_sum(struct packed p, union any u, struct bits b);
 int a_function(int a);
+long fixture_aligned(struct aligned a, struct packed_and_aligned b);
 
 static struct shape *shape;
 static point_t *point;
@@ -115,4 +116,9 @@ static __attribute__((noinline)) int b_function(int a)
 int a_function(int a)
 {
 	return b_function(a) + 1;
+}
+
+long fixture_aligned(struct aligned a, struct packed_and_aligned b)
+{
+	return a.l + b.l;
 }

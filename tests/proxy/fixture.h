@@ -43,6 +43,18 @@ struct bits {
 	uint64_t e : 40;
 };
 
+struct aligned {
+	char c;
+	_Alignas(16) long l;
+	long m;
+};
+
+struct __attribute__((packed, aligned(8))) packed_and_aligned {
+	char c;
+	int i;
+	long l;
+};
+
 union any {
 	int i;
 	double d;

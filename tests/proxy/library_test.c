@@ -135,6 +135,10 @@ TEST_BOTH(arguments_are_converted_as_in_c)
 	CHECK_EQ(far_call(shapes, int, "int one_int(int)", 7.0), 7);
 	CHECK_EQ(far_call(shapes, int, "_Bool one_bool(_Bool)", "x"), 1);
 	CHECK_EQ(far_call(shapes, int, "_Bool one_bool(_Bool)", 0.5), 1);
+	CHECK_EQ(far_call(shapes, _Bool, "int one_int(int)", 256), 1);
+	CHECK_EQ(far_call(shapes, _Bool, "double one_double(double)", 0.5), 1);
+	CHECK_EQ(far_call(shapes, int, NULL), 0);
+	CHECK_FAILED(FAR_EINVAL);
 	CHECK_EQ(far_call(shapes, long, "signed char one_schar(signed char)", -128L), -128);
 	CHECK(far_call(shapes, float, "float one_float(float)", 0.1) == 0.1f);
 	CHECK(far_call(shapes, void *, "const void *one_pointer(const void *)", 0) == NULL);

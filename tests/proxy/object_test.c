@@ -322,6 +322,57 @@ static void cannot(struct shape *s)
 	far_raise(77, "%g is too wide", s->w);
 }
 
+static struct shape *make_nothing(void)
+{
+	return (struct shape *)0x12345678;
+}
+
+/* A handle may have the type's name and be another's. */
+TEST_BOTH(what_cannot_be_read_is_no_object)
+{
+	struct far_slave *s = START();
+
+	CHECK(!far_wrap(s, make_nothing));
+	CHECK_FAILED(FAR_EPOINTER);
+	CHECK_EQ(far_invoke(s, count_alive), 0);
+	CHECK_OK();
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+struct packed_object {
+	int x;
+	int (*get)(struct packed_object *o);
+	long bits : 9;
+	long more : 40;
+} __attribute__((packed));
+
+static int get_packed(struct packed_object *o)
+{
+	return o->x + ++o->bits;
+}
+
+static struct packed_object *make_packed(int x)
+{
+	struct packed_object *o = malloc(sizeof *o);
+
+	*o = (struct packed_object){ x, get_packed, 5, 1l << 38 };
+	return o;
+}
+
+TEST_BOTH(bits_behind_a_method_leave_it_alone)
+{
+	struct far_slave *s = START();
+	struct packed_object *o = far_wrap(s, make_packed, 100);
+
+	CHECK_OK();
+	CHECK_EQ(o->get(o), 106);
+	CHECK_EQ(o->bits, 6);
+	CHECK_EQ(o->more, 1l << 38);
+	CHECK_EQ(o->get(o), 107);
+	CHECK_EQ(far_drop(o), 0);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
 TEST_BOTH(what_the_destroyer_raises_is_told)
 {
 	struct far_slave *s = START();
