@@ -429,6 +429,15 @@ static bool read_member(struct reader *r, Dwarf_Die *die, uint64_t size, struct 
 	return true;
 }
 
+/* Of C++: a base is an unnamed member, and a static member is none. */
+static bool is_member(Dwarf_Die *die)
+{
+	const int tag = dw.dwarf_tag(die);
+
+	return tag == DW_TAG_inheritance ||
+	       (tag == DW_TAG_member && !far__die_flag(die, DW_AT_external) && !far__die_flag(die, DW_AT_declaration));
+}
+
 static uint64_t count_children(Dwarf_Die *parent, int tag)
 {
 	Dwarf_Die die;
@@ -463,7 +472,7 @@ static uint32_t alignment_of(const struct far__type *t, uint64_t size, uint64_t 
 
 static bool read_members(struct reader *r, Dwarf_Die *die, struct far__type *t)
 {
-	const uint64_t size = number_or_0(die, DW_AT_byte_size), count = count_children(die, DW_TAG_member);
+	const uint64_t size = number_or_0(die, DW_AT_byte_size), count = count_children(die, DW_TAG_member) + count_children(die, DW_TAG_inheritance);
 	struct far__field *m = count <= MEMBERS_MAX ? far__arena_alloc(r->arena, count * sizeof *m) : NULL;
 	Dwarf_Die child;
 
@@ -475,7 +484,7 @@ static bool read_members(struct reader *r, Dwarf_Die *die, struct far__type *t)
 	uint64_t asked = number_or_0(die, DW_AT_alignment);
 
 	for (bool more = far__die_child(die, &child); more; more = far__die_next(&child)) {
-		if (dw.dwarf_tag(&child) != DW_TAG_member)
+		if (!is_member(&child))
 			continue;
 		if (!read_member(r, &child, size, &m[t->count++]))
 			return false;
