@@ -133,14 +133,14 @@ int far__mail_fd(struct far_slave *slave, uint32_t incarnation, int fd, uint64_t
 		return mailbox;
 	err = send_fd((uint32_t)(opened >> 32), secret, fd);
 	if (err) {
-		close_mailbox(slave, incarnation, mailbox);
-		return err;
+		/* Nobody is there any more? Then a call says why. */
+		far_invoke_within(far__left_ms(deadline), slave, close, FAR_OF_LIFE(mailbox, incarnation));
+		return far__failed ? -EOWNERDEAD : err;
 	}
 	int there = far_invoke_within(far__left_ms(deadline), slave, take_fd, FAR_OF_LIFE(mailbox, incarnation), secret);
 
 	if (!far__failed)
 		return there;
-	if (far__failure()->code != FAR_EDIED)
-		close_mailbox(slave, incarnation, mailbox);
+	close_mailbox(slave, incarnation, mailbox);
 	return -EOWNERDEAD;
 }

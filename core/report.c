@@ -516,7 +516,7 @@ static void describe_kill(const struct far__slave *slave, int status, char *to, 
 	int signal = WTERMSIG(status);
 	unsigned long long seconds = slave->order[FAR_CPU_LIMIT];
 
-	if (status & FAR_STATUS_NO_MEMORY)
+	if ((unsigned)status & FAR_STATUS_NO_MEMORY)
 		snprintf(to, room, "out of memory, it seems: the out-of-memory killer has been at work");
 	else if (signal == SIGXCPU && seconds)
 		snprintf(to, room, "its .cpu_limit of %llu s", seconds);
@@ -531,7 +531,7 @@ static void explain_status(struct far_error *e, const struct far__site *site, co
 	const char *name = slave->name;
 	char why[100];
 
-	if (status & FAR_STATUS_EXECUTED) {
+	if ((unsigned)status & FAR_STATUS_EXECUTED) {
 		far__error_fill(e, FAR_EDIED, EOWNERDEAD, site->function, site,
 				"slave process \"%s\" executed another program, and so is no slave any more", name);
 	} else if (is_crash(signal)) {
@@ -561,20 +561,20 @@ static void explain_verdict(struct far_error *e, const struct far__site *site, c
 		[FAR_BY_RESTART] = { FAR_EDIED, "restarted" },
 	};
 
-	int code = why[verdict & ~FAR_BYSTANDER].code;
+	int code = why[verdict & ~(uint32_t)FAR_BYSTANDER].code;
 
 	/* Of a call that waited behind the one in question it is a death like another. */
 	if (verdict & FAR_BYSTANDER && code != FAR_EDIED)
 		code = FAR_EKILLED;
 	far__error_fill(e, code, EOWNERDEAD, site->function, site, "slave process \"%s\" was %s", slave->name,
-			why[verdict & ~FAR_BYSTANDER].words);
+			why[verdict & ~(uint32_t)FAR_BYSTANDER].words);
 	e->signal = WTERMSIG(status);
 }
 
 void far__explain_death(struct far_error *e, const struct far__site *site, const struct far__slave *slave, int status,
 			uint32_t verdict, uint64_t id)
 {
-	uint32_t by = verdict & ~FAR_BYSTANDER;
+	uint32_t by = verdict & ~(uint32_t)FAR_BYSTANDER;
 	size_t size;
 	struct far__report *report = far__report_copy(id, &size);
 

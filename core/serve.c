@@ -320,7 +320,7 @@ static void serve_call(struct far__server *server, const struct far__lane *lane,
 }
 
 /* The hard limit is a little higher: at that of processor time SIGKILL comes, before it SIGXCPU. */
-static void limit(int resource, uint64_t most)
+static void limit(__typeof__(RLIMIT_CPU) resource, uint64_t most)
 {
 	struct rlimit now;
 

@@ -145,7 +145,7 @@ static char *make_stack(size_t *size)
 
 	if (p < 0 && p > -4096)
 		return NULL;
-	SYS(mprotect, p + below, GUARD_SIZE, PROT_NONE);
+	SYS(mprotect, (size_t)p + below, GUARD_SIZE, PROT_NONE);
 	char *stack = (char *)p + below + GUARD_SIZE;
 
 	stack[*size - 4097] = 0;	/* the first call will need it: a fault now, not then */

@@ -71,7 +71,7 @@ static void call_bound(ffi_cif *cif, void *result, void **arguments, void *bound
 	uint64_t at = find(b, &(const struct far__asker){ site->function, site, 0 });
 
 	if (at)
-		far__signature_invoke(b->signature, (struct far_slave *)b->slave, far__life(at >> 48), NULL,
+		far__signature_invoke(b->signature, (struct far_slave *)b->slave, far__life((uint32_t)(at >> 48)), NULL,
 				      (void *)(uintptr_t)(at & ((1ull << 48) - 1)), arguments, result);
 	else
 		far__no_value(cif, result);

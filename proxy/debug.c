@@ -669,7 +669,7 @@ static const struct far__type *type_of(struct reader *r, Dwarf_Die *die, Dwarf_D
 		return damaged(r, "values nested too deep");
 	} else {
 		r->depth++;
-		t = (struct far__type *)read_type(r, die, key, is_named ? dw.dwarf_diename(alias) : NULL, name);
+		t = (struct far__type *)(uintptr_t)read_type(r, die, key, is_named ? dw.dwarf_diename(alias) : NULL, name);
 		r->depth--;
 	}
 	r->module = module;	/* define() may have gone to another one */

@@ -234,37 +234,6 @@ TEST_BOTH(descriptors_of_a_call_that_is_not_run_are_closed)
 	CHECK_EQ(far_slave_close(s), 0);
 }
 
-static int pass_back(int (*f)(struct far_slave *, int), struct far_slave *s, int fd)
-{
-	return f(s, fd);
-}
-
-static int pass(struct far_slave *s, int fd)
-{
-	usleep(200000);
-	return far_invoke(s, close, far_fd(fd));
-}
-
-static void *pass_in_thread(void *s)
-{
-	usleep(100000);
-	CHECK_EQ(far_invoke((struct far_slave *)s, close, far_fd(1)), 0);
-	CHECK_OK();
-	return NULL;
-}
-
-TEST(a_callback_passes_a_descriptor_while_another_thread_does)
-{
-	struct far_slave *s = far_slave_process();
-	pthread_t thread;
-
-	pthread_create(&thread, NULL, pass_in_thread, s);
-	CHECK_EQ(far_invoke(s, pass_back, far_callback(pass), far_remote(s), 1), 0);
-	CHECK_OK();
-	pthread_join(thread, NULL);
-	CHECK_EQ(far_slave_close(s), 0);
-}
-
 static int close_all(void)
 {
 	return close_range(3, ~0u, 0);

@@ -2,6 +2,7 @@
  * far_callback(): functions of this process that a slave calls. This program is compiled
  * with debug information, but for unknown.c; its slaves are threads and processes.
  */
+#include <math.h>
 #include <pthread.h>
 #include <unistd.h>
 
@@ -698,4 +699,82 @@ TEST_BOTH(nothing_is_left_of_callbacks)
 	CHECK(count_fds() <= fds + 1);
 	CHECK(count_maps() <= maps + 4);
 	CHECK(heap_in_use() <= shared + 64);
+}
+
+/* ------------------------------------------- while another thread waits for the slave */
+
+static int pass_back(int (*f)(struct far_slave *, int), struct far_slave *s, int fd)
+{
+	return f(s, fd);
+}
+
+static int pass(struct far_slave *s, int fd)
+{
+	usleep(200000);
+	return far_invoke(s, close, far_fd(fd));
+}
+
+static void *pass_in_thread(void *s)
+{
+	usleep(100000);
+	CHECK_EQ(far_invoke((struct far_slave *)s, close, far_fd(1)), 0);
+	CHECK_OK();
+	return NULL;
+}
+
+TEST(a_callback_passes_a_descriptor_while_another_thread_does)
+{
+	struct far_slave *s = far_slave_process();
+	pthread_t thread;
+
+	pthread_create(&thread, NULL, pass_in_thread, s);
+	CHECK_EQ(far_invoke(s, pass_back, far_callback(pass), far_remote(s), 1), 0);
+	CHECK_OK();
+	pthread_join(thread, NULL);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
+static far_library *libm;
+static int *ready;
+
+static int call_back(int (*f)(int), int n)
+{
+	return f(n);
+}
+
+/* While another thread looks a function up, which waits for the slave, which waits for this. */
+static int use_library(int n)
+{
+	__atomic_store_n(ready, 1, __ATOMIC_SEQ_CST);
+	usleep(200000);
+	double (*bound)(double) = far_bind(libm, "exp", double (*)(double));
+
+	return n + (int)far_call(libm, double, "double cbrt(double)", 27.0) + (int)far_invoke(libm, sin, 0.0) + (int)bound(0.0);
+}
+
+static void *look_up_another(void *unused)
+{
+	while (!__atomic_load_n(ready, __ATOMIC_SEQ_CST))
+		usleep(100);
+	double (*bound)(double) = far_bind(libm, "sqrt", double (*)(double));
+
+	CHECK_EQ((int)bound(16.0), 4);
+	CHECK_EQ((int)far_call(libm, double, "double fabs(double)", -5.0), 5);
+	return unused;
+}
+
+TEST_BOTH(a_callback_uses_the_library_that_another_thread_looks_into)
+{
+	pthread_t thread;
+
+	struct far_slave *slave = START();
+
+	libm = far_open(slave, "libm.so.6");
+	ready = far_calloc(1, sizeof *ready);
+	pthread_create(&thread, NULL, look_up_another, NULL);
+	CHECK_EQ(far_invoke(slave, call_back, far_callback(use_library), 1), 5);
+	CHECK_OK();
+	pthread_join(thread, NULL);
+	CHECK_EQ(far_library_close(libm), 0);
+	CHECK_EQ(far_slave_close(slave), 0);
 }

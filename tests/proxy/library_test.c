@@ -16,7 +16,7 @@ int shapes_called(void);
 int no_such_function(int a);
 
 static struct far_slave *slave;
-static far_library *shapes, *libm;
+static far_library *shapes;
 
 static void begin(void)
 {
@@ -402,49 +402,6 @@ static long memory_of_ten(bool called)
 }
 
 /* What is known of the functions of a slave goes with it; what is kept of its number is used again, and there are few. */
-static int *ready;
-
-static int call_back(int (*f)(int), int n)
-{
-	return f(n);
-}
-
-/* While another thread looks a function up, which waits for the slave, which waits for this. */
-static int use_library(int n)
-{
-	__atomic_store_n(ready, 1, __ATOMIC_SEQ_CST);
-	usleep(200000);
-	double (*bound)(double) = far_bind(libm, "exp", double (*)(double));
-
-	return n + (int)far_call(libm, double, "double cbrt(double)", 27.0) + (int)far_invoke(libm, sin, 0.0) + (int)bound(0.0);
-}
-
-static void *look_up_another(void *unused)
-{
-	while (!__atomic_load_n(ready, __ATOMIC_SEQ_CST))
-		usleep(100);
-	double (*bound)(double) = far_bind(libm, "sqrt", double (*)(double));
-
-	CHECK_EQ((int)bound(16.0), 4);
-	CHECK_EQ((int)far_call(libm, double, "double fabs(double)", -5.0), 5);
-	return unused;
-}
-
-TEST_BOTH(a_callback_uses_the_library_that_another_thread_looks_into)
-{
-	pthread_t thread;
-
-	slave = START();
-	libm = far_open(slave, "libm.so.6");
-	ready = far_calloc(1, sizeof *ready);
-	pthread_create(&thread, NULL, look_up_another, NULL);
-	CHECK_EQ(far_invoke(slave, call_back, far_callback(use_library), 1), 5);
-	CHECK_OK();
-	pthread_join(thread, NULL);
-	CHECK_EQ(far_library_close(libm), 0);
-	CHECK_EQ(far_slave_close(slave), 0);
-}
-
 TEST(a_function_is_looked_up_within_the_deadline)
 {
 	struct far_slave *s = far_slave_process();
