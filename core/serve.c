@@ -320,12 +320,13 @@ static void serve_call(struct far__server *server, const struct far__lane *lane,
 }
 
 /* The hard limit is a little higher: at that of processor time SIGKILL comes, before it SIGXCPU. */
-static void limit(__typeof__(RLIMIT_CPU) resource, uint64_t most)
+static void limit(int resource, uint64_t most)
 {
+	const struct rlimit wanted = { most, most + 1 };
 	struct rlimit now;
 
-	if (most && getrlimit(resource, &now) == 0 && most < now.rlim_max)
-		setrlimit(resource, &(struct rlimit){ most, most + 1 });
+	if (most && SYS(prlimit64, 0, resource, NULL, &now) == 0 && most < now.rlim_max)
+		SYS(prlimit64, 0, resource, &wanted, NULL);
 }
 
 /* A slave process does as its owner says, who wrote that before it made a lane: once in its life. */

@@ -783,6 +783,7 @@ TEST_BOTH(const_functions_are_scheduled_in_every_way)
 	CHECK_EQ(far_wait(far_schedule(s, &negative, 2)), -2);
 	CHECK_EQ(far_wait(far_schedule(s, pointer, 3)), -3);
 	CHECK_EQ(far_wait(far_schedule(s, *pointer, 4)), -4);
+	CHECK_EQ(far_wait(far_schedule(s, pointer, 5L)), -5);
 	CHECK_EQ(far_wait(far_thread(pointer, 6)), -6);
 	CHECK_OK();
 	CHECK_EQ(far_slave_close(s), 0);
