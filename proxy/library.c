@@ -377,7 +377,7 @@ static bool find_for_call(struct far__call *call)
 {
 	const struct far__asker asker = {
 		call->site->function, call->site,
-		.deadline = call->within == FAR__SLAVES_DEADLINE ? 0 : far__deadline(call->within),
+		.deadline = call->within == FAR__SLAVES_DEADLINE ? 0 : call->within ? far__deadline(call->within) : far__now(),
 	};
 	struct far__library *l = far__library_enter((uintptr_t)call->slave, &asker);
 

@@ -411,10 +411,18 @@ TEST(a_function_is_looked_up_within_the_deadline)
 
 	far_invoke_within(100, m, cos, 0.0);
 	CHECK_FAILED(FAR_EDEADLINE);
+	far_invoke_within(0, m, cos, 0.0);
+	CHECK_FAILED(FAR_EDEADLINE);
 	CHECK(seconds() - start < 1.5);
 	CHECK_EQ(far_wait(busy), 0);
 	CHECK_EQ((int)far_invoke_within(5000, m, cos, 0.0), 1);
 	CHECK_OK();
+	busy = far_schedule(s, usleep, 2000000);
+	start = seconds();
+	far_invoke_within(0, m, cos, 0.0);
+	CHECK_FAILED(FAR_EDEADLINE);
+	CHECK(seconds() - start < 1.5);
+	CHECK_EQ(far_wait(busy), 0);
 	CHECK_EQ(far_slave_close(s), 0);
 }
 
