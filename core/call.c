@@ -86,12 +86,13 @@ static inline bool is_invoke(const struct far__call *call)
 	return call->op <= FAR__OP_INVOKE_WITHIN;
 }
 
-/* By its own limit or the slave's. */
-static inline uint64_t deadline_of(const struct far__call *call, const struct far__slave *slave)
+/* By its own limit or the slave's, from now on, or from when the first descriptor was passed. */
+static inline void begin_deadline(struct far__call *call, const struct far__slave *slave)
 {
 	int limit_ms = call->within != FAR__SLAVES_DEADLINE ? call->within : slave->deadline_ms ? slave->deadline_ms : -1;
 
-	return limit_ms < 0 ? FAR_FOREVER : far__now() + (uint64_t)limit_ms * 1000000;
+	if (!call->passes)
+		call->deadline = limit_ms < 0 ? FAR_FOREVER : far__now() + (uint64_t)limit_ms * 1000000;
 }
 
 /* --------------------------------------------------------------- begin */
@@ -343,8 +344,7 @@ static bool begin(struct far__call *call)
 		fail_literal(call, port->slave);
 		return false;
 	}
-	if (!call->passes)
-		call->deadline = deadline_of(call, port->slave);
+	begin_deadline(call, port->slave);
 	struct far__ring *ring = choose_ring(call, port);
 
 	if (FAR_UNLIKELY(!ring))
@@ -623,13 +623,6 @@ void far__look_at(struct far__call *call, void *value, int argument, int use, si
 void far__look(struct far__call *call, void *value, int argument, int use)
 {
 	far__look_at(call, value, argument, use, 0);
-}
-
-/* It counts from the first descriptor that is passed: see begin(). */
-static void begin_deadline(struct far__call *call, const struct far__slave *slave)
-{
-	if (!call->passes)
-		call->deadline = deadline_of(call, slave);
 }
 
 /* As far__mail_fd(), for a call that only the slave's life of now can make. */

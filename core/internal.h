@@ -821,7 +821,7 @@ bool far__ports_idle(struct far__slave *slave, uint64_t deadline);
  * The slave is dead: hand replies over to the tasks that still want them, wait
  * until nobody looks at the lanes any more, and forget them.
  */
-void far__ports_empty(struct far__slave *slave, bool in_use);
+void far__ports_empty(struct far__slave *slave);
 
 void far__ports_init(void);
 

@@ -340,13 +340,18 @@ void far__port_abandon(struct far__port *port, const struct far__holds *holds)
 }
 
 /*
- * A thread that is left to itself would go on with the calls that it has not begun, too:
- * they are taken out by those who want to know what became of them.
+ * Whether a slave that has ended began a call that it has not answered. A thread that is left
+ * to itself would go on with those that it has not, too: they are taken out by who asks.
  */
+static bool has_begun(const struct far__slave *slave, const struct far__ring *ring, uint32_t position)
+{
+	return slave->goes_on ? !far__ring_take_out(ring, position) : far__ring_has_taken(ring, position);
+}
+
 void far__port_unanswered(const struct far__port *port, const struct far__ring *ring, uint32_t position, struct far__message *reply)
 {
 	const struct far__slave *slave = port->slave;
-	bool begun = slave->goes_on ? !far__ring_take_out(ring, position) : far__ring_has_taken(ring, position);
+	bool begun = has_begun(slave, ring, position);
 
 	far__reply_of_dead(slave, begun, reply);
 	if (slave->goes_on && begun)
@@ -357,7 +362,7 @@ void far__port_unanswered(const struct far__port *port, const struct far__ring *
 static void close_passed(const struct far__port *port, const struct far__ring *ring)
 {
 	for (uint32_t p = ring->position - (ring->mask + 1); ring->slots && p != ring->position; p++)
-		if (far__ring_is_asked(ring, p) && (port->slave->goes_on ? far__ring_take_out(ring, p) : !far__ring_has_taken(ring, p)))
+		if (far__ring_is_asked(ring, p) && !has_begun(port->slave, ring, p))
 			far__close_passed(ring, p);
 }
 
@@ -393,12 +398,12 @@ bool far__port_is_abandoned(struct far__port *port)
 	return false;
 }
 
-void far__ports_empty(struct far__slave *slave, bool in_use)
+void far__ports_empty(struct far__slave *slave)
 {
 	for (unsigned i = 0; i < FAR_LANES; i++) {
 		struct far__port *port = &slave->port[i];
 
-		far__back_close(port, in_use);
+		far__back_close(port, slave->goes_on);
 
 		const struct far__ring *queue = &port->lane.queue;
 

@@ -239,7 +239,7 @@ static struct far__slave *make_local(const struct far__site *site, enum far__kin
 
 static void unmake_local(struct far__slave *slave)
 {
-	far__ports_empty(slave, false);
+	far__ports_empty(slave);
 	free(slave->server);
 	slave->server = NULL;
 	far__member_give(slave->number);
@@ -367,7 +367,7 @@ static struct far__slave *open_once(const struct far__site *site, unsigned numbe
 	if (slave && slave->kind == FAR_OWNER && slave->handle != far__member_handle(number)) {
 		shut(slave);
 		far__ports_idle(slave, FAR_FOREVER);
-		far__ports_empty(slave, false);
+		far__ports_empty(slave);
 	}
 	/* There is a closed one if a slave of this process had the number before. */
 	if (!slave || !slave->handle)
@@ -478,7 +478,7 @@ static int close_process(struct far__slave *slave, uint64_t deadline)
 		result = -EOWNERDEAD;
 	}
 	far__ports_idle(slave, FAR_FOREVER);
-	far__ports_empty(slave, false);
+	far__ports_empty(slave);
 	far__member_give(number);
 	return result;
 }
@@ -508,7 +508,7 @@ static int close_thread(struct far__slave *slave, uint64_t deadline)
 		slave->goes_on = true;
 		far__member_dead(slave->number, 0);
 		far__ports_idle(slave, FAR_FOREVER);
-		far__ports_empty(slave, true);
+		far__ports_empty(slave);
 		return too_slow(slave, "left to itself");
 	}
 	end_local(slave);
