@@ -620,8 +620,11 @@ static void freeze(pid_t master, bool the_zygote, uint64_t *r)
 
 		chosen = the_zygote ? zygote : n ? pid[below(r, n < 64 ? n : 64)] : master;
 		snprintf(text, sizeof text, "%d", (int)chosen);
-		/* A zygote first asks the kernel for SIGCONT when its master ends, and then takes its name. */
-		if (the_zygote ? zygote && has_word(text, "comm", "farcall-zygote") : chosen != zygote && chosen != master)
+		/*
+		 * A zygote first asks the kernel for SIGCONT when its master ends, and then takes its name.
+		 * Slaves are its children; one of the master's is left behind, and may not have its name yet.
+		 */
+		if (zygote && (the_zygote ? has_word(text, "comm", "farcall-zygote") : parent_of(text) == zygote))
 			break;
 		if (now() - start > GONE_MS / 1e3)
 			wrong("there is nobody to freeze");
