@@ -76,8 +76,8 @@ static inline bool is_small(const struct far__call *call)
 /* A message that its slot can hold, with the reply: registers alone, in and out. */
 static inline bool is_short(const struct far__call *call)
 {
-	return is_small(call) || (!call->site->stack && call->result <= FAR__REGISTERS && !call->timed &&
-				  argument_words(call) <= FAR_SLOT_ARGUMENTS);
+	return FAR_LIKELY(is_small(call)) || (!call->site->stack && call->result <= FAR__REGISTERS && !call->timed &&
+					      argument_words(call) <= FAR_SLOT_ARGUMENTS);
 }
 
 /* The caller waits for the result at once. */
@@ -988,7 +988,7 @@ static void pack_small(const struct far__call *call, const struct far_registers 
 
 static inline void pack_short(const struct far__call *call, const struct far_registers *registers, struct far__message *m)
 {
-	if (is_small(call))
+	if (FAR_LIKELY(is_small(call)))
 		pack_small(call, registers, m);
 	else
 		pack_registers(call, registers, m);
@@ -1074,25 +1074,19 @@ static int invoke(struct far__call *call, struct far_registers *registers, struc
 	return x87;
 }
 
-/* Make the task, and hand the call over. False and far_error() if there is no memory. */
-static inline bool enqueue(struct far__call *call, struct far__port *port, struct far__holds *holds,
-			   const struct far__message *m)
+/* The call's task is made: hand it over. */
+static inline void enqueue(const struct far__call *call, struct far__port *port, const struct far__message *m)
 {
 	enum { AHEAD = 16 };
 	struct far__ring *queue = &port->lane.queue;
-	uint32_t position = queue->position;
+	uint32_t position = queue->position++;
 
-	call->task = far__task_make(call, port, holds, call->deadline);
-	if (FAR_UNLIKELY(!call->task))
-		return false;
 	*far__port_task(port, position) = call->task;
 	port->queued = true;
-	queue->position++;
 	port->woken = far__lane_ask(&port->lane, queue, position, m);
 	/* Its result has been collected: the line may still be the slave's. */
 	if (!*far__port_task(port, position + AHEAD))
 		shm_own(far__ring_slot(queue, position + AHEAD));
-	return true;
 }
 
 static int schedule(struct far__call *call, struct far_registers *registers, struct far__holds *holds,
@@ -1101,8 +1095,10 @@ static int schedule(struct far__call *call, struct far_registers *registers, str
 	struct far__port *port = call->port;
 	uint32_t position = port->lane.queue.position;
 
-	if (!enqueue(call, port, holds, m))
+	call->task = far__task_make(call, port, holds, call->deadline, m->few);
+	if (!call->task)
 		return unsent(call, holds, registers);
+	enqueue(call, port, m);
 	/* A port that several threads share is one's alone while it serves. */
 	if (FAR_UNLIKELY(far__port_serves(port) != NULL) && is_invoke(call)) {
 		far__port_await(port, &port->lane.queue, position, call->deadline, NULL, NULL);
@@ -1146,22 +1142,6 @@ static int refused(struct far__call *call, struct far_registers *registers)
 		if (!holds.buffers[i].there)
 			holds.buffers[i].use &= FAR_PASSED_FD;
 	return unsent(call, &holds, registers);
-}
-
-/*
- * Most calls are short and to the slave that this thread called last:
- * that this is one, and its port, entered. NULL: it is another, nothing is done.
- */
-static struct far__port *enter_quickly(const struct far__call *call)
-{
-	const struct far__thread *thread = &far__thread;
-	struct far__port *port = thread->last_port;
-
-	if (!port || thread->last_handle != (uintptr_t)call->slave || !is_short(call) || port->timed ||
-	    call->within != FAR__SLAVES_DEADLINE || atomic_load_explicit(&port->shared, memory_order_relaxed) ||
-	    !is_at_hand(call) || !has_common_literals(call))
-		return NULL;
-	return FAR_LIKELY(far__port_enter(port, thread->last_handle)) ? port : NULL;
 }
 
 static void begin_callbacks(const struct far__call *call)
@@ -1239,48 +1219,92 @@ static int make(struct far__call *call, struct far_registers *registers, const u
 	return schedule(call, registers, &holds, &m);
 }
 
-/* The ring that such a call takes without a wait; NULL: there is none. */
-static struct far__ring *ring_at_hand(const struct far__call *call, struct far__port *port)
+/* As far__dispatch() returns. */
+static inline int dispatched(const struct far__call *call, int x87)
 {
-	if (is_invoke(call))
-		return port->queued || is_myself(far__thread.last_handle) ? NULL : &port->lane.call;
-	return port->task && take_answered_slot(port) ? &port->lane.queue : NULL;
+	return FAR_UNLIKELY(call->jump != NULL) ? FAR_JUMP : x87;
 }
 
-/* What make() does, for such a call in one go. False: it is another, nothing is done. */
-static bool make_quickly(struct far__call *call, struct far_registers *registers)
+static __attribute__((noinline)) int dispatch_any(struct far__call *call, struct far_registers *registers, const uint64_t *stack)
 {
+	return dispatched(call, make(call, registers, stack));
+}
+
+/*
+ * Most calls take nothing but registers, and go to the slave that this thread called last. They
+ * have a shorter way, by functions of their own that the compiler enters without a detour.
+ * Whether a call may go it, as far as it tells itself ...
+ */
+static inline bool is_plain(const struct far__call *call)
+{
+	return !call->begun && !call->passes && is_short(call) && call->within == FAR__SLAVES_DEADLINE && is_at_hand(call) &&
+	       has_common_literals(call);
+}
+
+/* ... and as far as its port does, which is not shared, and entered then; NULL: it may not. */
+static inline struct far__port *enter_last(const struct far__call *call)
+{
+	const struct far__thread *thread = &far__thread;
+	struct far__port *port = thread->last_port;
+
+	if (!port || thread->last_handle != (uintptr_t)call->slave || port->timed ||
+	    atomic_load_explicit(&port->shared, memory_order_relaxed))
+		return NULL;
+	return FAR_LIKELY(far__port_enter_own(port, thread->last_handle)) ? port : NULL;
+}
+
+static __attribute__((noinline)) int dispatch_invoke(struct far__call *call, struct far_registers *registers, const uint64_t *stack)
+{
+	struct far__port *port = is_plain(call) ? enter_last(call) : NULL;
 	struct far__holds nothing = { 0 };
 	struct far__message m;
 
-	if (call->begun || call->passes || (call->op != FAR__OP_INVOKE && call->op != FAR__OP_SCHEDULE))
-		return false;
-	struct far__port *port = enter_quickly(call);
-
-	if (!port)
-		return false;
-	call->ring = ring_at_hand(call, port);
-	if (FAR_UNLIKELY(!call->ring)) {
-		far__port_leave(port);
-		return false;
+	if (FAR_UNLIKELY(!port))
+		return dispatch_any(call, registers, stack);
+	if (FAR_UNLIKELY(port->queued) || is_myself(far__thread.last_handle)) {
+		far__port_leave_own(port);
+		return dispatch_any(call, registers, stack);
 	}
 	call->port = port;
+	call->ring = &port->lane.call;
 	call->deadline = FAR_FOREVER;
 	pack_short(call, registers, &m);
 	m.info |= call->life << FAR_LIFE_AT;
-	if (call->ring == &port->lane.call)
-		invoke(call, registers, &nothing, &m);
-	else if (FAR_LIKELY(enqueue(call, port, &nothing, &m)))
-		far__port_leave(port);
-	else
-		unsent(call, &nothing, registers);
-	return true;
+	invoke(call, registers, &nothing, &m);
+	return dispatched(call, 0);
+}
+
+static __attribute__((noinline)) int dispatch_schedule(struct far__call *call, struct far_registers *registers,
+						       const uint64_t *stack)
+{
+	struct far__port *port = is_plain(call) ? enter_last(call) : NULL;
+	struct far__message m;
+
+	if (FAR_UNLIKELY(!port))
+		return dispatch_any(call, registers, stack);
+	if (FAR_UNLIKELY(!port->task) || !take_answered_slot(port)) {
+		far__port_leave_own(port);
+		return dispatch_any(call, registers, stack);
+	}
+	pack_short(call, registers, &m);
+	m.info |= call->life << FAR_LIFE_AT;
+	call->task = far__task_make_quickly(call, port, m.few);
+	if (FAR_LIKELY(call->task != 0))
+		enqueue(call, port, &m);
+	far__port_leave_own(port);
+	return dispatched(call, call->task ? 0 : far__no_result(call->site, call->result, registers));
 }
 
 int far__dispatch(struct far__call *call, struct far_registers *registers, const uint64_t *stack)
 {
-	int x87 = call->op == FAR__OP_WAIT ? far__task_collect(call, registers)
-					   : make_quickly(call, registers) ? 0 : make(call, registers, stack);
-
-	return FAR_UNLIKELY(call->jump != NULL) ? FAR_JUMP : x87;
+	switch (call->op) {
+	case FAR__OP_WAIT:
+		return far__task_collect(call, registers);
+	case FAR__OP_INVOKE:
+		return dispatch_invoke(call, registers, stack);
+	case FAR__OP_SCHEDULE:
+		return dispatch_schedule(call, registers, stack);
+	default:
+		return dispatch_any(call, registers, stack);
+	}
 }

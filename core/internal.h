@@ -658,41 +658,49 @@ static inline unsigned far__port_now(const struct far__port *port)
 	return atomic_load_explicit(&port->turn, memory_order_relaxed);
 }
 
-static inline void far__port_uncount(struct far__port *port, _Atomic uint32_t *busy)
+static inline void far__port_uncount(_Atomic uint32_t *busy)
 {
-	bool shared = port->shared;
-	uint32_t left = atomic_load_explicit(busy, memory_order_relaxed) - 1;
-
-	if (FAR_UNLIKELY(shared) && !left)
-		port->holder = 0;
 	/* release: the closer may take the slots when it sees this. */
-	atomic_store_explicit(busy, left, memory_order_release);
-	if (FAR_UNLIKELY(shared))
-		pthread_mutex_unlock(&port->slave->shared);
+	atomic_store_explicit(busy, atomic_load_explicit(busy, memory_order_relaxed) - 1, memory_order_release);
 }
 
-/* False: it is closed, and not entered. */
-static inline bool far__port_enter(struct far__port *port, uintptr_t handle)
+/* Of a port that is not shared. False: it is closed, and not entered. */
+static inline bool far__port_enter_own(struct far__port *port, uintptr_t handle)
 {
-	if (FAR_UNLIKELY(port->shared))
-		pthread_mutex_lock(&port->slave->shared);
 	_Atomic uint32_t *busy = &port->busy[far__port_turn(handle)];
 
+	/* Who has been away for long leaves the counts alone: one of them is another thread's by now. */
+	if (FAR_UNLIKELY(atomic_load_explicit(&port->handle, memory_order_relaxed) != handle))
+		return false;
 	/* A count, because a slave that waits for itself may make calls meanwhile. */
 	atomic_store_explicit(busy, atomic_load_explicit(busy, memory_order_relaxed) + 1, memory_order_relaxed);
 	far__barrier_with_closer();	/* partner: far__ports_shut() */
-	if (FAR_LIKELY(atomic_load_explicit(&port->handle, memory_order_acquire) == handle)) {
-		if (FAR_UNLIKELY(port->shared))
-			port->holder = far__thread.id;
+	if (FAR_LIKELY(atomic_load_explicit(&port->handle, memory_order_acquire) == handle))
 		return true;
-	}
-	far__port_uncount(port, busy);
+	far__port_uncount(busy);
 	return false;
+}
+
+static inline void far__port_leave_own(struct far__port *port)
+{
+	far__port_uncount(&port->busy[far__port_now(port)]);
+}
+
+/* Of one whose threads take turns. */
+bool far__port_enter_shared(struct far__port *port, uintptr_t handle);
+void far__port_leave_shared(struct far__port *port);
+
+static inline bool far__port_enter(struct far__port *port, uintptr_t handle)
+{
+	return FAR_UNLIKELY(port->shared) ? far__port_enter_shared(port, handle) : far__port_enter_own(port, handle);
 }
 
 static inline void far__port_leave(struct far__port *port)
 {
-	far__port_uncount(port, &port->busy[far__port_now(port)]);
+	if (FAR_UNLIKELY(port->shared))
+		far__port_leave_shared(port);
+	else
+		far__port_leave_own(port);
 }
 
 /*
@@ -916,17 +924,22 @@ void far__upcall_end(const struct far__upcall_state *before);
 
 /* ---------------------------------------------------------------- task.c */
 
-/* Make the task of the call that the queue takes next; 0 and far_error() if there is no memory. */
-uintptr_t far__task_make(const struct far__call *call, struct far__port *port, struct far__holds *holds,
-			 uint64_t deadline);
+/*
+ * Make the task of the call that the queue takes next, with a message of @few words or
+ * not; 0 and far_error() if there is no memory. Quickly, of one that holds nothing and has
+ * no deadline.
+ */
+uintptr_t far__task_make(const struct far__call *call, struct far__port *port, const struct far__holds *holds,
+			 uint64_t deadline, bool few);
+uintptr_t far__task_make_quickly(const struct far__call *call, struct far__port *port, bool few);
 
 /* Wait for a task and take its result, as far__dispatch() returns. */
 int far__task_collect(const struct far__call *call, struct far_registers *registers);
 
-/* A slot is needed, or its slave is going: move the reply to the task, if it is still wanted. */
 /* far_forget() a task that this thread has just scheduled, and be silent if it fails. */
 void far__task_drop(uintptr_t task);
 
+/* A slot is needed, or its slave is going: move the reply to the task, if it is still wanted. */
 void far__task_move(uintptr_t task, struct far__port *port, uint32_t position);
 
 /* Start a task in a thread of its own. */

@@ -152,6 +152,27 @@ static bool is_busy(const struct far__port *port)
 	return busy;
 }
 
+bool far__port_enter_shared(struct far__port *port, uintptr_t handle)
+{
+	pthread_mutex_lock(&port->slave->shared);
+	if (far__port_enter_own(port, handle)) {
+		port->holder = far__thread.id;
+		return true;
+	}
+	pthread_mutex_unlock(&port->slave->shared);
+	return false;
+}
+
+void far__port_leave_shared(struct far__port *port)
+{
+	_Atomic uint32_t *busy = &port->busy[far__port_now(port)];
+
+	if (atomic_load_explicit(busy, memory_order_relaxed) == 1)
+		port->holder = 0;
+	far__port_uncount(busy);
+	pthread_mutex_unlock(&port->slave->shared);
+}
+
 bool far__port_is_in(const struct far__slave *slave)
 {
 	const struct far__port *port = far__thread.port ? far__thread.port[slave->number] : NULL;

@@ -41,6 +41,7 @@ struct task {
 	_Atomic uint32_t position;
 	uint32_t index;
 	uint8_t result;
+	bool few;			/* its message was: see far__message */
 	bool quiet;			/* FORGOTTEN, and its failure is known */
 	bool holding;			/* .holds has anything in it */
 	struct far__holds holds;
@@ -61,8 +62,10 @@ static struct {
 
 /* Each thread keeps some free records, to need no lock. */
 enum { KEPT = 64 };
-static __thread struct task *kept;
-static __thread uint32_t nkept;
+static __thread struct {
+	struct task *first;
+	uint32_t n;
+} kept;
 
 static struct task *task_at(uint32_t index)
 {
@@ -109,26 +112,25 @@ static bool more_records(void)
 static __attribute__((noinline)) void fetch_records(void)
 {
 	pthread_mutex_lock(&table.lock);
-	while (nkept < KEPT / 2 && (table.free || more_records())) {
+	while (kept.n < KEPT / 2 && (table.free || more_records())) {
 		struct task *t = table.free;
 
 		table.free = t->next_free;
-		t->next_free = kept;
-		kept = t;
-		nkept++;
+		t->next_free = kept.first;
+		kept.first = t;
+		kept.n++;
 	}
 	pthread_mutex_unlock(&table.lock);
 }
 
-static inline struct task *take_record(void)
+/* One of this thread's; NULL: it keeps none. */
+static inline struct task *take_kept(void)
 {
-	if (FAR_UNLIKELY(!kept))
-		fetch_records();
-	struct task *t = kept;
+	struct task *t = kept.first;
 
 	if (FAR_LIKELY(t != NULL)) {
-		kept = t->next_free;
-		nkept--;
+		kept.first = t->next_free;
+		kept.n--;
 	}
 	return t;
 }
@@ -137,11 +139,11 @@ static inline struct task *take_record(void)
 static void give_back(uint32_t most)
 {
 	pthread_mutex_lock(&table.lock);
-	while (nkept > most) {
-		struct task *t = kept;
+	while (kept.n > most) {
+		struct task *t = kept.first;
 
-		kept = t->next_free;
-		nkept--;
+		kept.first = t->next_free;
+		kept.n--;
 		t->next_free = table.free;
 		table.free = t;
 	}
@@ -154,23 +156,23 @@ void far__tasks_thread_end(void)
 }
 
 /* A LOCKED record ends, and its generation: its handle is none any more. */
-static void end_generation(struct task *t, uint64_t generation)
+static inline void end_generation(struct task *t, uint64_t generation)
 {
 	atomic_store_explicit(&t->word, word_of((generation + 1) & 0xffffffff, FREE), memory_order_release);
 }
 
 /* Whose generation has ended, and nobody knows it any more: for the next. */
-static void keep_record(struct task *t)
+static inline void keep_record(struct task *t)
 {
 	if (FAR_UNLIKELY(t->holding))
 		free(t->holds.buffers);
-	t->next_free = kept;
-	kept = t;
-	if (++nkept > KEPT)
+	t->next_free = kept.first;
+	kept.first = t;
+	if (FAR_UNLIKELY(++kept.n > KEPT))
 		give_back(KEPT / 2);
 }
 
-static void drop(struct task *t, uint64_t generation)
+static inline void drop(struct task *t, uint64_t generation)
 {
 	end_generation(t, generation);
 	keep_record(t);
@@ -189,28 +191,38 @@ static bool take_over(struct task *t, const struct far__holds *holds)
 	return t->holds.buffers;
 }
 
-static __attribute__((noinline)) struct task *no_memory(const struct far__call *call)
+static struct task *no_memory(const struct far__call *call)
 {
 	far__fail(FAR_ENOMEM, ENOMEM, call->site->function, call->site, "no memory for a task");
 	return NULL;
 }
 
-/* A record for the call, with what it holds. NULL and far_error(). */
-static inline struct task *new_task(const struct far__call *call, const struct far__holds *holds, struct far__port *port,
-				    uint64_t deadline)
+static inline void describe(struct task *t, const struct far__call *call, struct far__port *port, uint64_t deadline, bool few)
 {
-	struct task *t = take_record();
-
-	if (FAR_UNLIKELY(!t))
-		return no_memory(call);
 	t->site = call->site;
 	t->result = call->result;
-	t->quiet = false;
-	t->holding = !far__holds_nothing(holds);
+	t->few = few;
+	t->quiet = t->holding = false;
 	atomic_store_explicit(&t->port, port, memory_order_relaxed);
 	atomic_store_explicit(&t->deadline, deadline, memory_order_relaxed);
 	atomic_store_explicit(&t->handle, (uintptr_t)call->slave, memory_order_relaxed);
-	if (FAR_LIKELY(!t->holding) || take_over(t, holds))
+}
+
+/* A record for the call, with what it holds. NULL and far_error(). */
+static struct task *new_task(const struct far__call *call, const struct far__holds *holds, struct far__port *port,
+			     uint64_t deadline, bool few)
+{
+	struct task *t = take_kept();
+
+	if (!t) {
+		fetch_records();
+		t = take_kept();
+	}
+	if (!t)
+		return no_memory(call);
+	describe(t, call, port, deadline, few);
+	t->holding = !far__holds_nothing(holds);
+	if (!t->holding || take_over(t, holds))
 		return t;
 	t->holding = false;
 	keep_record(t);
@@ -227,14 +239,29 @@ static inline uintptr_t set_running(struct task *t)
 	return generation << 24 | (t->index + 1);
 }
 
-uintptr_t far__task_make(const struct far__call *call, struct far__port *port, struct far__holds *holds, uint64_t deadline)
+static inline uintptr_t set_queued(struct task *t, const struct far__port *port)
 {
-	struct task *t = new_task(call, holds, port, deadline);
-
-	if (FAR_UNLIKELY(!t))
-		return 0;
 	atomic_store_explicit(&t->position, port->lane.queue.position, memory_order_relaxed);
 	return set_running(t);
+}
+
+uintptr_t far__task_make(const struct far__call *call, struct far__port *port, const struct far__holds *holds,
+			 uint64_t deadline, bool few)
+{
+	struct task *t = new_task(call, holds, port, deadline, few);
+
+	return t ? set_queued(t, port) : 0;
+}
+
+uintptr_t far__task_make_quickly(const struct far__call *call, struct far__port *port, bool few)
+{
+	const struct far__holds nothing = { 0 };
+	struct task *t = take_kept();
+
+	if (FAR_UNLIKELY(!t))
+		return far__task_make(call, port, &nothing, FAR_FOREVER, few);
+	describe(t, call, port, FAR_FOREVER, few);
+	return set_queued(t, port);
 }
 
 /* ------------------------------------------------------------ claiming */
@@ -246,18 +273,18 @@ static inline struct far__port *claim(struct task *t)
 
 	if (!port || !far__port_is_mine(port))
 		return NULL;
-	if (!far__port_enter(port, atomic_load_explicit(&t->handle, memory_order_relaxed)))
+	if (!far__port_enter_own(port, atomic_load_explicit(&t->handle, memory_order_relaxed)))
 		return NULL;
 	if (far__port_claim(port))
 		return port;
-	far__port_leave(port);
+	far__port_leave_own(port);
 	return NULL;
 }
 
 static void unclaim(struct far__port *port)
 {
 	far__port_unclaim(port);
-	far__port_leave(port);
+	far__port_leave_own(port);
 }
 
 /* It could not be claimed: whoever has claimed it shall be done before it is touched. */
@@ -332,15 +359,12 @@ static inline bool has_returned(const struct far__ring *queue, uint32_t position
 }
 
 /* The same to a task that is LOCKED or claimed, and was in @phase. */
-static void move(struct task *t, uint64_t generation, enum phase phase, const struct far__port *port, uint32_t position)
+static __attribute__((noinline)) void move(struct task *t, uint64_t generation, enum phase phase,
+					   const struct far__port *port, uint32_t position)
 {
 	struct far__message reply;
 
-	if (FAR_LIKELY(phase == FORGOTTEN && !t->holding && has_returned(&port->lane.queue, position))) {
-		drop(t, generation);
-		return;
-	}
-	far__port_reply(port, &port->lane.queue, position, far__is_small(t->site, t->result), &reply);
+	far__port_reply(port, &port->lane.queue, position, t->few, &reply);
 	if (phase == FORGOTTEN) {
 		conclude_forgotten(t, generation, &reply);
 		return;
@@ -381,11 +405,12 @@ void far__task_move(uintptr_t handle, struct far__port *port, uint32_t position)
 		return;
 	}
 	uint64_t word = atomic_load_explicit(&t->word, memory_order_relaxed);
-	enum phase phase = word & 0xff;
 
 	far__lane_expect(&port->lane, position);
-	if (word >> 8 == generation && (phase == RUNNING || phase == FORGOTTEN))
-		move(t, generation, phase, port, position);
+	if (word == word_of(generation, FORGOTTEN) && !t->holding && has_returned(&port->lane.queue, position))
+		drop(t, generation);
+	else if (word == word_of(generation, FORGOTTEN) || word == word_of(generation, RUNNING))
+		move(t, generation, word & 0xff, port, position);
 	far__port_unclaim(port);
 }
 
@@ -533,7 +558,7 @@ static bool take_reply(struct task *t)
 
 	if (!far__ring_is_answered(queue, t->position) && !far__is_dead(port->slave->number))
 		return false;
-	far__port_reply(port, queue, t->position, far__is_small(t->site, t->result), &t->reply);
+	far__port_reply(port, queue, t->position, t->few, &t->reply);
 	return true;
 }
 
@@ -560,13 +585,13 @@ static inline bool take_claimed_reply(struct task *t, uint64_t generation, struc
 	far__lane_expect(&port->lane, position);
 	if (FAR_UNLIKELY(!far__ring_is_answered(queue, position)))
 		return false;
-	far__port_read(port, queue, position, far__is_small(t->site, t->result), reply);
+	far__port_read(port, queue, position, t->few, reply);
 	*far__port_task(port, position) = 0;
 	return true;
 }
 
 /* Collect a task that this thread can claim, answered or MOVED; -1 if it cannot, or is neither. */
-static int collect_mine(struct task *t, uint64_t generation, struct far_registers *registers)
+static inline __attribute__((always_inline)) int collect_mine(struct task *t, uint64_t generation, struct far_registers *registers)
 {
 	struct far__port *port = claim(t);
 	struct far__message reply;
@@ -581,7 +606,7 @@ static int collect_mine(struct task *t, uint64_t generation, struct far_register
 	far__port_unclaim(port);
 	int x87 = !t->holding && far__conclude_quickly(t->result, &reply, registers) ? 0 : conclude(t, &reply, registers);
 
-	far__port_leave(port);	/* not before: what it holds may lie in its slot's body */
+	far__port_leave_own(port);	/* not before: what it holds may lie in its slot's body */
 	keep_record(t);
 	return x87;
 }
@@ -693,6 +718,15 @@ static int collect_locked(const struct far__call *call, struct waiting *w, struc
 	}
 }
 
+/* It is not there yet, or not this thread's alone. */
+static __attribute__((noinline)) int collect_awaited(const struct far__call *call, struct waiting *w, struct far_registers *registers)
+{
+	await_mine(w, atomic_load_explicit(&w->task->deadline, memory_order_relaxed));
+	int x87 = collect_mine(w->task, w->generation, registers);
+
+	return x87 >= 0 ? x87 : collect_locked(call, w, registers);
+}
+
 int far__task_collect(const struct far__call *call, struct far_registers *registers)
 {
 	struct waiting w;
@@ -706,11 +740,7 @@ int far__task_collect(const struct far__call *call, struct far_registers *regist
 	}
 	int x87 = collect_mine(w.task, w.generation, registers);
 
-	if (FAR_UNLIKELY(x87 < 0)) {
-		await_mine(&w, atomic_load_explicit(&w.task->deadline, memory_order_relaxed));
-		x87 = collect_mine(w.task, w.generation, registers);
-	}
-	return x87 >= 0 ? x87 : collect_locked(call, &w, registers);
+	return FAR_LIKELY(x87 >= 0) ? x87 : collect_awaited(call, &w, registers);
 }
 
 int far__task_wait_for(uintptr_t task, int timeout_ms)
@@ -756,60 +786,63 @@ int far__task_done(uintptr_t task)
 	return done;
 }
 
-/* Forget a task that this thread can claim: false if it cannot, or it is none. */
-static bool forget_mine(const struct waiting *w)
+/* Forget a task that this thread can claim, and which is RUNNING: false if it cannot, or it is not. */
+static inline bool forget_mine(struct task *t, uint64_t generation)
 {
-	struct far__port *port = claim(w->task);
-	uint64_t word = atomic_load_explicit(&w->task->word, memory_order_relaxed);
-	bool is_task = word == word_of(w->generation, RUNNING) || word == word_of(w->generation, MOVED);
+	struct far__port *port = claim(t);
 
 	if (!port)
 		return false;
-	if (word == word_of(w->generation, MOVED))
-		conclude_forgotten(w->task, w->generation, &w->task->reply);
-	else if (is_task)
-		atomic_store_explicit(&w->task->word, word_of(w->generation, FORGOTTEN), memory_order_release);
+	bool runs = atomic_load_explicit(&t->word, memory_order_relaxed) == word_of(generation, RUNNING);
+
+	if (runs)
+		atomic_store_explicit(&t->word, word_of(generation, FORGOTTEN), memory_order_release);
 	unclaim(port);
-	return is_task;
+	return runs;
 }
 
-static bool forget_locked(const struct waiting *w)
+/* Any task, from any thread; false if it is none. */
+static bool forget_locked(struct task *t, uint64_t generation)
 {
-	struct task *t = w->task;
-
 	visit_port(t);
 	for (;;) {
 		uint64_t word = atomic_load_explicit(&t->word, memory_order_acquire);
 		enum phase phase = word & 0xff;
 
-		if (word >> 8 != w->generation || phase == FREE || phase == FORGOTTEN)
+		if (word >> 8 != generation || phase == FREE || phase == FORGOTTEN)
 			return false;
 		if (phase == LOCKED) {
 			sched_yield();
 			continue;
 		}
 		if (phase == MOVED) {
-			if (!atomic_compare_exchange_weak(&t->word, &word, word_of(w->generation, LOCKED)))
+			if (!atomic_compare_exchange_weak(&t->word, &word, word_of(generation, LOCKED)))
 				continue;
-			conclude_forgotten(t, w->generation, &t->reply);
+			conclude_forgotten(t, generation, &t->reply);
 			return true;
 		}
-		if (atomic_compare_exchange_weak(&t->word, &word, word_of(w->generation, FORGOTTEN)))
+		if (atomic_compare_exchange_weak(&t->word, &word, word_of(generation, FORGOTTEN)))
 			return true;
 	}
 }
 
-int far__task_forget(uintptr_t task)
+static __attribute__((noinline)) int forget_any(uintptr_t task)
 {
-	struct waiting w;
+	uint64_t generation;
+	struct task *t = find(task, &generation);
 
-	if (!task)
-		return 0;
-	w.task = find(task, &w.generation);
-	if (w.task && (forget_mine(&w) || forget_locked(&w)))
+	if (t && forget_locked(t, generation))
 		return 0;
 	no_such_task("far_forget", NULL, task);
 	return -EINVAL;
+}
+
+int far__task_forget(uintptr_t task)
+{
+	uint64_t generation;
+	struct task *t = find(task, &generation);
+
+	return !task || (t && FAR_LIKELY(forget_mine(t, generation))) ? 0 : forget_any(task);
 }
 
 void far__task_drop(uintptr_t task)
@@ -962,7 +995,7 @@ uintptr_t far__task_thread(const struct far__call *call, const struct far_regist
 		holds.result_on_malloc = holds.result;
 	}
 	if (start && (holds.result || call->result != FAR__MEMORY))
-		t = new_task(call, &holds, NULL, FAR_FOREVER);
+		t = new_task(call, &holds, NULL, FAR_FOREVER, false);
 	else
 		no_memory(call);
 	if (!t) {

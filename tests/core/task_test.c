@@ -155,6 +155,36 @@ TEST_BOTH(uncollected_results_in_memory_outlive_their_slots)
 
 /* --------------------------------------------------------------- used once */
 
+/* What a call does not set shall matter to nobody. */
+static __attribute__((noinline)) void leave_zeros_on_the_stack(void)
+{
+	volatile char byte[8192];
+
+	for (size_t i = 0; i < sizeof byte; i++)
+		byte[i] = 0;
+}
+
+static __attribute__((noinline)) void schedule_nap(struct far_slave *s, int i)
+{
+	tasks[i] = far_schedule(s, usleep, 100);
+}
+
+TEST_BOTH(however_many_are_scheduled_none_has_a_deadline_of_itself)
+{
+	enum { N = 200 };
+	struct far_slave *s = START(.queue = N);
+
+	for (int i = 0; i < N; i++) {
+		leave_zeros_on_the_stack();
+		schedule_nap(s, i);
+	}
+	for (int i = 0; i < N; i++) {
+		CHECK_EQ(far_wait(tasks[i]), 0);
+		CHECK_OK();
+	}
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
 TEST_BOTH(a_task_is_waited_for_once)
 {
 	struct far_slave *s = START();
