@@ -377,8 +377,8 @@ static bool have_bodies(const struct far__call *call)
 		int err = far__lane_commit_bodies(&port->lane, call->ring, port->slave->number, port->number);
 
 		if (err) {
-			far__fail(FAR_ENOMEM, -err, call->site->function, call->site,
-				  "no room for the message: shared memory is full");
+			far__fail(FAR_ENOMEM, -err, call->site->function, call->site, "no shared memory for the message: %s",
+				  strerror(-err));
 			return false;
 		}
 		*have = true;

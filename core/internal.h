@@ -955,6 +955,9 @@ int far__zygote_start(void);
 
 bool far__zygote_alive(void);
 
+/* The same, as the kernel has marked it, in any process of the family. */
+bool far__zygote_has_died(void);
+
 /* In a child made by fork(): it does not keep the family alive. */
 void far__zygote_forked(void);
 

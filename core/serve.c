@@ -171,7 +171,8 @@ static uint64_t read_arguments(const struct far__message *m, const struct far__b
 static bool has_output(void)
 {
 #ifdef __GLIBC__
-	return stdout->_IO_write_ptr != stdout->_IO_write_base;	/* what __fpending() counts, without a call */
+	/* What __fpending() counts, without a call; wide characters wait elsewhere. */
+	return stdout->_IO_write_ptr != stdout->_IO_write_base || (FAR_UNLIKELY(stdout->_mode > 0) && __fpending(stdout));
 #else
 	return __fpending(stdout);
 #endif
@@ -271,12 +272,13 @@ static void serve_call(struct far__server *server, const struct far__lane *lane,
 	struct far_frame frame;
 	struct far__running running;
 
-	if (FAR_UNLIKELY(info == FAR_TAKEN_OUT)) {
-		answer_unrun(lane, ring, position, FAR_CANCELLED);
-		return;
-	}
+	/* First: what was passed for it is none of this life's. */
 	if (FAR_UNLIKELY(info >> FAR_LIFE_AT) && info >> FAR_LIFE_AT != server->life && server->life) {
 		answer_unrun(lane, ring, position, FAR_OUTLIVED);
+		return;
+	}
+	if (FAR_UNLIKELY((info & FAR_OF_ANY_LIFE) == FAR_TAKEN_OUT)) {
+		answer_unrun(lane, ring, position, FAR_CANCELLED);
 		return;
 	}
 	m.info = info;
@@ -342,7 +344,10 @@ static void take_orders(struct far__server *server)
 	SYS(prctl, PR_SET_NAME, name);
 	shm_copy_out(order, segment->order, FAR_ORDERS);
 	if (order[FAR_MEMORY_LIMIT]) {
-		limit(RLIMIT_DATA, (far__own_status("VmData:") << 10) + order[FAR_MEMORY_LIMIT]);
+		uint64_t most;
+
+		if (!__builtin_add_overflow(far__own_status("VmData:") << 10, order[FAR_MEMORY_LIMIT], &most))
+			limit(RLIMIT_DATA, most);
 		far__crash_count_memory();
 	}
 	limit(RLIMIT_CPU, order[FAR_CPU_LIMIT]);
@@ -460,7 +465,16 @@ static bool should_wake(void *arg)
 {
 	struct far__server *server = arg;
 
-	return far__server_has_work(server, ALL) || shm_load(&server->segment->stop) || far_interrupted();
+	return far__server_has_work(server, ALL) || shm_load(&server->segment->stop) || far_interrupted() ||
+	       (server->process && far__zygote_has_died());
+}
+
+/* The kernel kills a slave process with the zygote, but not one that has changed its user or its capabilities. */
+static void sleep_idle(struct far__server *server, uint64_t deadline)
+{
+	far__park_sleep(&server->segment->slave, should_wake, server, deadline);
+	if (server->process && far__zygote_has_died())
+		_exit(1);
 }
 
 unsigned far__server_wait(struct far__server *server, uint64_t deadline)
@@ -473,7 +487,7 @@ unsigned far__server_wait(struct far__server *server, uint64_t deadline)
 		return served;
 	/* Nobody knows it yet: whoever is about to may need this very core for that. */
 	if (!server->ready) {
-		far__park_sleep(&server->segment->slave, should_wake, server, deadline);
+		sleep_idle(server, deadline);
 		return far__server_step(server);
 	}
 	/*
@@ -496,7 +510,7 @@ unsigned far__server_wait(struct far__server *server, uint64_t deadline)
 			shm_relax();
 		}
 	} while (!shm_load(&server->segment->stop) && far__spin_more(&spinning));
-	far__park_sleep(&server->segment->slave, should_wake, server, deadline);
+	sleep_idle(server, deadline);
 	far__spin_end(&server->spin, &spinning, true);
 	return far__server_step(server);
 }

@@ -479,7 +479,9 @@ static int close_process(struct far__slave *slave, uint64_t deadline)
 	}
 	far__ports_idle(slave, FAR_FOREVER);
 	far__ports_empty(slave);
-	far__member_give(number);
+	/* If nobody knows whether it has ended, another must not have its segment. */
+	if (far__zygote_alive())
+		far__member_give(number);
 	return result;
 }
 
@@ -647,7 +649,10 @@ void far__slaves_gone(void)
 		 * any more, and one that was just taken has no record yet. Of one that is dead
 		 * already the zygote may have died before it had told all who wait.
 		 */
-		if ((state == FAR_ALIVE || state == FAR_CRASHED || state == FAR_DEAD) && shm_load(&m->owner) == far__self && shm_load(&m->pid))
+		if ((state == FAR_ALIVE || state == FAR_CRASHED || state == FAR_DEAD) && shm_load(&m->owner) == far__self && shm_load(&m->pid)) {
 			far__member_dead(n, state == FAR_DEAD ? shm_load(&m->status) : SIGKILL);
+			/* One that has other rights than it had is killed with the zygote no more: it ends itself. */
+			far__park_wake(&((struct far__segment *)far__space_segment(n))->slave);
+		}
 	}
 }

@@ -514,9 +514,9 @@ static bool respawn(unsigned number, uint32_t status)
 	shm_store(&segment->doomed, 0);
 	if (!z.slave[number].vain)
 		return start(number, true) == 0;
-	uint64_t delay = (uint64_t)FIRST_MS << z.slave[number].vain;
+	uint64_t delay = z.slave[number].vain < 10 ? (uint64_t)FIRST_MS << z.slave[number].vain : LAST_MS;
 
-	z.slave[number].due = far__now() + (delay < LAST_MS && z.slave[number].vain < 10 ? delay : LAST_MS) * 1000000;
+	z.slave[number].due = far__now() + (delay < LAST_MS ? delay : LAST_MS) * 1000000;
 	far__zygote_watch(z.slave[number].due);
 	return true;
 }
@@ -1051,11 +1051,11 @@ static _Noreturn void zygote(pid_t master, const sigset_t *mask)
 /* --------------------------------------------------------- in the master */
 
 /* The zygote is dead, or so near to it that its will has been executed: leave no zombie. */
-static void wait_for_zygote(int pidfd)
+static void wait_for_zygote(int type, long id)
 {
 	siginfo_t info;
 
-	while (SYS(waitid, P_PIDFD, pidfd, &info, WEXITED | __WCLONE, NULL) == -EINTR)
+	while (SYS(waitid, type, id, &info, WEXITED | __WCLONE, NULL) == -EINTR)
 		;
 }
 
@@ -1078,12 +1078,30 @@ static void master_hears_of_death(void)
 {
 	if (atomic_exchange(&gone, true))
 		return;
-	wait_for_zygote(zygote_fd);
+	wait_for_zygote(P_PIDFD, zygote_fd);
 	far__park_watch(-1, NULL, master_hears_of_death);
 	far__slaves_gone();
 	far__park_wake(&far__member(0)->arrivals);
 	/* The kernel woke one sleeper; wake those that watch, too. */
 	SYS(futex, &far__family()->life, FUTEX_WAKE, INT32_MAX);
+}
+
+/* Two connected sockets, neither of them 0, 1 or 2: 0 or -errno. */
+static int make_lifeline(int end[2])
+{
+	int err = (int)SYS(socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, end);
+
+	if (err)
+		return err;
+	for (int i = 0; i < 2; i++)
+		end[i] = far__fd_above_stdio(end[i]);
+	if (end[0] >= 0 && end[1] >= 0)
+		return 0;
+	err = end[0] < 0 ? end[0] : end[1];
+	for (int i = 0; i < 2; i++)
+		if (end[i] >= 0)
+			SYS(close, end[i]);
+	return err;
 }
 
 int far__zygote_start(void)
@@ -1097,7 +1115,7 @@ int far__zygote_start(void)
 	bell = far__fd_above_stdio((int)SYS(eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK));
 	if (bell < 0)
 		return bell;
-	err = (int)SYS(socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends);
+	err = make_lifeline(ends);
 	if (err)
 		goto no_socket;
 	fflush(NULL);	/* or every slave would print it again */
@@ -1109,26 +1127,29 @@ int far__zygote_start(void)
 	pid = SYS(clone, CLONE_PIDFD, 0, &pidfd, 0, 0);
 	if (pid == 0) {
 		SYS(close, ends[0]);
-		z.master_socket = far__fd_above_stdio(ends[1]);
+		z.master_socket = ends[1];
 		zygote(master, &mask);
 	}
 	sigprocmask(SIG_SETMASK, &mask, NULL);
 	SYS(close, ends[1]);
-	err = pid < 0 ? (int)pid : hear_of_life(ends[0]);
+	err = (int)pid;
 	if (pid < 0)
 		goto no_zygote;
+	zygote_fd = far__fd_above_stdio(pidfd);
+	err = zygote_fd < 0 ? zygote_fd : hear_of_life(ends[0]);
 	if (err)
 		goto zygote_ended;
-	lifeline = far__fd_above_stdio(ends[0]);
-	zygote_fd = far__fd_above_stdio(pidfd);
+	lifeline = ends[0];
 	far__park_watch(zygote_fd, &far__family()->life, master_hears_of_death);
 	started = true;
 	return 0;
 
 zygote_ended:
 	SYS(close, ends[0]);	/* so that it does end, if only we did not hear it */
-	wait_for_zygote(pidfd);
-	SYS(close, pidfd);
+	wait_for_zygote(P_PID, pid);
+	if (zygote_fd >= 0)
+		SYS(close, zygote_fd);
+	zygote_fd = -1;
 	goto no_socket;
 no_zygote:
 	SYS(close, ends[0]);
@@ -1143,6 +1164,11 @@ void far__zygote_forked(void)
 	if (lifeline >= 0)
 		SYS(close, lifeline);
 	lifeline = -1;
+}
+
+bool far__zygote_has_died(void)
+{
+	return shm_load(&far__family()->life) & FUTEX_OWNER_DIED;
 }
 
 bool far__zygote_is_parent(void)

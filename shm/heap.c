@@ -102,7 +102,7 @@ static int commit(const void *from, size_t length)
 	int err;
 
 	do
-		err = far__object_commit(far__space.heap_fd, object_offset(from), length);
+		err = far__object_commit(&far__space.heap_object, object_offset(from), length);
 	while (err && give_back(0));
 	return err;
 }
@@ -115,7 +115,7 @@ static char *unit_address(uint32_t unit)
 /* 0, or -errno with the pages as they were. */
 static int discard(uint32_t first, uint32_t n)
 {
-	return far__object_discard(far__space.heap_fd, object_offset(unit_address(first)), n * UNIT);
+	return far__object_discard(&far__space.heap_object, object_offset(unit_address(first)), n * UNIT);
 }
 
 /*
@@ -174,7 +174,8 @@ int far__heap_init(void)
 	unit0 = (char *)((end + 4095) & -4096ul);
 	while ((size_t)(unit0 - far__space.heap) + units * UNIT > size)
 		units--;
-	int err = commit(head, sizeof *head);
+	/* Not by commit(), which would look into the head for what is kept. */
+	int err = far__object_commit(&far__space.heap_object, 0, sizeof *head);
 
 	if (err)
 		return err;
@@ -236,7 +237,7 @@ static bool much_is_left(void)
 	size_t kept = shm_load(&head->kept) * UNIT;
 	struct statfs fs;
 
-	return SYS(fstatfs, far__space.heap_fd, &fs) == 0 &&
+	return far__object_has_fd(&far__space.heap_object) && SYS(fstatfs, far__space.heap_object.fd, &fs) == 0 &&
 	       (!fs.f_blocks || fs.f_bavail * (size_t)fs.f_bsize >= kept) && memory_left() >= kept;
 }
 

@@ -9,12 +9,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "sys.h"
+
+#ifndef MADV_POPULATE_WRITE	/* Linux 5.14 */
+#define MADV_POPULATE_WRITE 23
+#endif
 
 #define SHM_FOLDER "/dev/shm"
 #define SHM_ENOUGH (1ull << 30)
@@ -115,12 +121,47 @@ const char *far__object_kind(void)
 	return kind;
 }
 
+int far__object_map(struct far__object *object, size_t size)
+{
+	int fd = far__object_create(size);
+	struct stat st;
+
+	if (fd < 0)
+		return fd;
+	long at = SYS(fstat, fd, &st);
+
+	if (!at)
+		at = SYS(mmap, 0, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	if (at < 0 && at > -4096) {
+		SYS(close, fd);
+		return (int)at;
+	}
+	SYS(madvise, at, size, MADV_DONTDUMP);
+	*object = (struct far__object){ .at = (char *)at, .fd = fd, .device = st.st_dev, .inode = st.st_ino };
+	return 0;
+}
+
+void far__object_unmap(struct far__object *object, size_t size)
+{
+	SYS(munmap, object->at, size);
+	if (far__object_has_fd(object))
+		SYS(close, object->fd);
+	*object = (struct far__object){ .fd = -1 };
+}
+
+bool far__object_has_fd(const struct far__object *object)
+{
+	struct stat st;
+
+	return SYS(fstat, object->fd, &st) == 0 && st.st_dev == object->device && st.st_ino == object->inode;
+}
+
 /*
  * Older kernels stop at any signal and undo all they did. A program with a timer
  * would never get beyond what fits between two signals: so each time it happens
  * less is asked for at once.
  */
-int far__object_commit(int fd, size_t offset, size_t length)
+static int allocate(int fd, size_t offset, size_t length)
 {
 	size_t most = length;
 
@@ -140,12 +181,32 @@ int far__object_commit(int fd, size_t offset, size_t length)
 	return 0;
 }
 
-int far__object_discard(int fd, size_t offset, size_t length)
+/* By the mapping: the kernel touches every page. */
+static int populate(char *from, size_t length)
+{
+	size_t before = (uintptr_t)from % 4096;
+	int err;
+
+	do
+		err = (int)SYS(madvise, from - before, before + length, MADV_POPULATE_WRITE);
+	while (err == -EINTR || err == -EAGAIN);
+	return err == -EFAULT ? -ENOSPC : err == -EINVAL ? -EBADF : err;
+}
+
+int far__object_commit(const struct far__object *object, size_t offset, size_t length)
+{
+	return far__object_has_fd(object) ? allocate(object->fd, offset, length) : populate(object->at + offset, length);
+}
+
+/* By the mapping not of pages that the program has locked into memory. */
+int far__object_discard(const struct far__object *object, size_t offset, size_t length)
 {
 	int err;
 
 	do
-		err = (int)SYS(fallocate, fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, offset, length);
+		err = (int)(far__object_has_fd(object)
+				    ? SYS(fallocate, object->fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, offset, length)
+				    : SYS(madvise, object->at + offset, length, MADV_REMOVE));
 	while (err == -EINTR);
 	return err;
 }

@@ -9,7 +9,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "object.h"
 #include "sys.h"
 
 #define PAGE		4096ul
@@ -19,7 +18,7 @@
 #define HEAP_LEAST	(16ul << 20)
 #define SLAVES_LEAST	16ul
 
-struct far__space far__space = { .heap_fd = -1, .control_fd = -1 };
+struct far__space far__space;
 
 size_t far__size_from(const char *text)
 {
@@ -44,9 +43,10 @@ size_t far__size_from(const char *text)
 	return (size_t)n;
 }
 
-static void *map(size_t size, int protection, int flags, int fd)
+/* Addresses with nothing behind them. */
+static void *reserve(size_t size)
 {
-	long p = SYS(mmap, 0, size, protection, flags | MAP_NORESERVE, fd, 0);
+	long p = SYS(mmap, 0, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	return p < 0 && p > -4096 ? NULL : (void *)p;
 }
@@ -54,7 +54,7 @@ static void *map(size_t size, int protection, int flags, int fd)
 static char *reserve_windows(size_t *size, unsigned slaves)
 {
 	for (size_t s = WINDOW_SIZE; s >= WINDOW_LEAST; s /= 2) {
-		char *p = map(s * slaves, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+		char *p = reserve(s * slaves);
 
 		if (p) {
 			*size = s;
@@ -65,51 +65,40 @@ static char *reserve_windows(size_t *size, unsigned slaves)
 	return NULL;
 }
 
-/* Map an object of *size bytes, or of a half, a quarter ... if that is refused, down to @least. */
-static char *map_object(size_t *size, size_t least, int *fd, int *err)
+/* Map an object of *size bytes, or of a half, a quarter ... if that is refused, down to @least: 0 or -errno. */
+static int map_object(struct far__object *object, size_t *size, size_t least)
 {
+	int err = -ENOMEM;
+
 	for (size_t s = *size; s >= least; s /= 2) {
-		int f = far__object_create(s);
-
-		if (f < 0) {
-			*err = f;
-			if (f == -EMFILE || f == -ENFILE)
-				return NULL;
-			continue;
-		}
-		char *p = map(s, PROT_READ | PROT_WRITE, MAP_SHARED, f);
-
-		if (p) {
-			/* A core dump would fill every hole. */
-			SYS(madvise, p, s, MADV_DONTDUMP);
+		err = far__object_map(object, s);
+		if (!err)
 			*size = s;
-			*fd = f;
-			return p;
-		}
-		*err = -ENOMEM;
-		SYS(close, f);
+		if (!err || err == -EMFILE || err == -ENFILE)
+			return err;
 	}
-	return NULL;
+	return err;
 }
 
 int far__space_map(void)
 {
-	struct far__space s = { .heap_fd = -1, .control_fd = -1 };
-	int err = -ENOMEM;
+	struct far__space s = { 0 };
 	size_t control_size = FAR_SEGMENT_SIZE * FAR_SLAVES_MAX;
 	size_t asked = far__size_from(secure_getenv("FARCALL_HEAP"));
 
 	s.heap_size = asked < HEAP_LEAST ? (asked ? HEAP_LEAST : HEAP_SIZE) : asked & -(1ul << 20);
-	s.control = map_object(&control_size, FAR_SEGMENT_SIZE * SLAVES_LEAST, &s.control_fd, &err);
-	if (!s.control)
+	int err = map_object(&s.control_object, &control_size, FAR_SEGMENT_SIZE * SLAVES_LEAST);
+
+	if (err)
 		return err;
-	s.slaves = (unsigned)(control_size / FAR_SEGMENT_SIZE);
-	s.heap = map_object(&s.heap_size, HEAP_LEAST, &s.heap_fd, &err);
-	if (!s.heap) {
-		SYS(munmap, s.control, control_size);
-		SYS(close, s.control_fd);
+	err = map_object(&s.heap_object, &s.heap_size, HEAP_LEAST);
+	if (err) {
+		far__object_unmap(&s.control_object, control_size);
 		return err;
 	}
+	s.control = s.control_object.at;
+	s.heap = s.heap_object.at;
+	s.slaves = (unsigned)(control_size / FAR_SEGMENT_SIZE);
 	s.windows = reserve_windows(&s.window_size, s.slaves);
 	far__space = s;
 	return 0;
@@ -121,21 +110,19 @@ void far__space_unmap(void)
 
 	if (s->windows)
 		SYS(munmap, s->windows, s->window_size * s->slaves);
-	SYS(munmap, s->heap, s->heap_size);
-	SYS(close, s->heap_fd);
-	SYS(munmap, s->control, FAR_SEGMENT_SIZE * s->slaves);
-	SYS(close, s->control_fd);
-	*s = (struct far__space){ .heap_fd = -1, .control_fd = -1 };
+	far__object_unmap(&s->heap_object, s->heap_size);
+	far__object_unmap(&s->control_object, FAR_SEGMENT_SIZE * s->slaves);
+	*s = (struct far__space){ 0 };
 }
 
 int far__space_commit(unsigned slave, size_t offset, size_t length)
 {
-	return far__object_commit(far__space.control_fd, slave * FAR_SEGMENT_SIZE + offset, length);
+	return far__object_commit(&far__space.control_object, slave * FAR_SEGMENT_SIZE + offset, length);
 }
 
 int far__space_discard(unsigned slave)
 {
-	return far__object_discard(far__space.control_fd, slave * FAR_SEGMENT_SIZE, FAR_SEGMENT_SIZE);
+	return far__object_discard(&far__space.control_object, slave * FAR_SEGMENT_SIZE, FAR_SEGMENT_SIZE);
 }
 
 /* Take every block that malloc() can give without asking the kernel for more. */
@@ -165,7 +152,7 @@ static void plug_gaps(void)
 
 	for (size_t size = 1ul << 46; size >= PAGE; size /= 2) {
 		for (;;) {
-			char *p = map(size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+			char *p = reserve(size);
 
 			if (!p)
 				break;

@@ -9,7 +9,8 @@
  *
  * All are mapped once, before the zygote starts, and never moved or unmapped:
  * their addresses are the same in every process, and what is stale can still be
- * looked at without a fault.
+ * looked at without a fault: a page that was given back is zeros then, as long as there
+ * is memory for those.
  */
 #ifndef FAR_SHM_SPACE_H
 #define FAR_SHM_SPACE_H
@@ -17,6 +18,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "object.h"
 
 enum { FAR_SLAVES_MAX = 4096 };
 
@@ -28,9 +31,8 @@ struct far__space {
 	size_t window_size;		/* 0: no windows, so no slave processes */
 	char *heap;
 	size_t heap_size;
-	int heap_fd;
 	char *control;			/* segment 0 is the family's block and the master's own */
-	int control_fd;
+	struct far__object heap_object, control_object;
 };
 
 extern struct far__space far__space;

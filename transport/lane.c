@@ -85,10 +85,11 @@ bool far__ring_take_out(const struct far__ring *ring, uint32_t position)
 {
 	struct far__slot *slot = far__ring_slot(ring, position);
 	uint64_t head = shm_load64(&slot->head);
+	uint64_t taken_out = (head >> 32 >> FAR_INFO_BITS << FAR_INFO_BITS | FAR_TAKEN_OUT) << 32 | far__asked(position);
 
 	/* One that runs, as most do, need not be asked after: the barrier may take long where the slave computes. */
 	if ((uint32_t)head != far__asked(position) || far__ring_has_taken(ring, position) ||
-	    !shm_cas64(&slot->head, head, (uint64_t)FAR_TAKEN_OUT << 32 | far__asked(position)))
+	    !shm_cas64(&slot->head, head, taken_out))
 		return false;
 	far__park_barrier();		/* partner: far__ring_take() */
 	return !far__ring_has_taken(ring, position);

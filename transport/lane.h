@@ -312,12 +312,15 @@ static inline uint32_t far__ring_take(struct far__ring *ring)
 
 /*
  * The producer's: have the slave answer the call at @position without running it;
- * its info is FAR_TAKEN_OUT then. True if that is certain; false: it has been taken,
+ * it asks for FAR_TAKEN_OUT then. True if that is certain; false: it has been taken,
  * and its answer will tell.
  */
 bool far__ring_take_out(const struct far__ring *ring, uint32_t position);
 
-/* An info that no request has: seven integer registers. */
+/* The lower bits of an info say what is asked for, the upper ones of which life of the slave: core/message.h. */
+enum { FAR_INFO_BITS = 22 };
+
+/* What no request asks for: seven integer registers. */
 enum { FAR_TAKEN_OUT = 7 | 1 << 14 };
 
 /* In the info of a reply to a request of few words: it has all of them. */

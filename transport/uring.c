@@ -9,9 +9,11 @@
 #include "uring.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <liburing.h>
 #include <poll.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -40,13 +42,14 @@ static int setup(struct io_uring *ring)
 {
 	int err = io_uring_queue_init(ENTRIES, ring, 0);
 
-	if (!err) {
-		int fd = far__fd_above_stdio(ring->ring_fd);
+	if (err)
+		return err;
+	int fd = far__fd_above_stdio(ring->ring_fd);
 
-		if (fd >= 0)
-			ring->ring_fd = ring->enter_ring_fd = fd;
-	}
-	return err;
+	ring->ring_fd = ring->enter_ring_fd = fd < 0 ? -1 : fd;
+	if (fd < 0)
+		io_uring_queue_exit(ring);
+	return fd < 0 ? fd : 0;
 }
 
 int far__uring_probe(void)
@@ -211,8 +214,24 @@ uint64_t far__uring_heard(void)
 	return id;
 }
 
+/* The program may have closed it, and have a file there now. */
+static bool has_fd(const struct io_uring *ring)
+{
+	char link[64], name[64];
+
+	snprintf(link, sizeof link, "/proc/self/fd/%d", ring->ring_fd);
+	long n = SYS(readlinkat, AT_FDCWD, link, name, sizeof name - 1);
+
+	if (n < 0)
+		return n != -ENOENT;
+	name[n] = 0;
+	return strstr(name, "[io_uring]");
+}
+
 void far__uring_thread_end(void)
 {
+	if (mine.usable && !has_fd(&mine.ring))
+		mine.ring.ring_fd = -1;
 	if (mine.usable)
 		io_uring_queue_exit(&mine.ring);
 	memset(&mine, 0, sizeof mine);

@@ -763,6 +763,26 @@ TEST(without_a_zygote_all_calls_fail_soon)
 	check_without_zygote(s);
 }
 
+/* As the kernel does when a process changes its user. */
+static void untie(void)
+{
+	prctl(PR_SET_PDEATHSIG, 0);
+}
+
+TEST(a_slave_that_is_not_killed_with_the_zygote_takes_no_calls_and_ends)
+{
+	struct far_slave *s = far_slave_process();
+	pid_t pid = far_slave_pid(s), z = zygote();
+
+	far_invoke(s, untie);
+	CHECK_OK();
+	usleep(100000);		/* it sleeps */
+	kill(z, SIGKILL);
+	AWAIT(5, !lives(z));
+	check_without_zygote(s);
+	AWAIT(5, !lives(pid));
+}
+
 static void *kill_zygote_later(void *unused)
 {
 	usleep(20000);

@@ -1,6 +1,9 @@
 /* Slaves that are started again, and what they are limited in. */
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "check.h"
 
@@ -626,4 +629,61 @@ TEST(processor_time_can_be_limited)
 	CHECK_HAS(far_error()->message, "its .cpu_limit of 1 s");
 	far_slave_close(s);
 	far_error();
+}
+
+/* ------------------------------------------------------- descriptors passed */
+
+enum { MANY = 40 };
+static int opened[MANY];
+
+static int count_opened(void)
+{
+	struct stat st;
+	int n = 0;
+
+	for (int i = 0; i < MANY; i++)
+		n += fstat(opened[i], &st) == 0 && S_ISCHR(st.st_mode);
+	return n;
+}
+
+static int open_many(void)
+{
+	for (int i = 0; i < MANY; i++)
+		opened[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	return count_opened();
+}
+
+static int close_it(int fd, int unused)
+{
+	(void)unused;
+	return close(fd);
+}
+
+static void die_later(void)
+{
+	usleep(100000);
+	raise(SIGKILL);
+}
+
+static far_task(int) opens;
+
+/* Between the passing of a descriptor and the call that it is for. */
+static int queue_before(struct far_slave *s)
+{
+	far_forget(far_schedule(s, die_later));
+	opens = far_schedule(s, open_many);
+	return 0;
+}
+
+TEST(what_was_passed_for_a_cancelled_call_is_not_closed_in_the_next_life)
+{
+	struct far_slave *s = far_slave_process(.respawn = 3);
+	far_task(int) t = far_schedule(s, close_it, far_fd(STDERR_FILENO), queue_before(s));
+
+	CHECK_EQ(far_cancel(t), 0);
+	CHECK_EQ(far_wait(opens), MANY);
+	far_wait(t);
+	CHECK_EQ(far_invoke(s, count_opened), MANY);
+	CHECK_OK();
+	CHECK_EQ(far_slave_close(s), 0);
 }

@@ -278,58 +278,97 @@ static blkcnt_t blocks_of(int fd)
 	return s.st_blocks;
 }
 
-Test(object, commits_and_discards_pages)
+static struct far__object map_one(size_t size)
 {
-	int fd = far__object_create(16 << 20);
+	struct far__object o;
 
-	assert_is_good(fd, 16 << 20);
-	char *p = mmap(NULL, 16 << 20, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	cr_assert_eq(far__object_map(&o, size), 0);
+	return o;
+}
+
+static void assert_commits_and_discards(const struct far__object *o, int fd)
+{
 	blkcnt_t before = blocks_of(fd);
+	char *p = o->at;
 
-	cr_assert_eq(far__object_commit(fd, 1 << 20, 2 << 20), 0);
+	cr_assert_eq(far__object_commit(o, 1 << 20, 2 << 20), 0);
 	cr_assert_geq(blocks_of(fd) - before, (2 << 20) / 512);
 	p[1 << 20] = p[(3 << 20) - 1] = 7;
 	/* Again, and over what is there: it stays. */
-	cr_assert_eq(far__object_commit(fd, 0, 4 << 20), 0);
+	cr_assert_eq(far__object_commit(o, 0, 4 << 20), 0);
 	cr_assert_eq(p[1 << 20], 7);
-	far__object_discard(fd, 1 << 20, 2 << 20);
+	cr_assert_eq(far__object_discard(o, 1 << 20, 2 << 20), 0);
 	cr_assert_eq(p[1 << 20], 0);
 	cr_assert_eq(p[(3 << 20) - 1], 0);
-	far__object_discard(fd, 0, 16 << 20);
+	cr_assert_eq(far__object_discard(o, 0, 16 << 20), 0);
 	cr_assert_leq(blocks_of(fd), 2 * 4096 / 512 * 512);
-	munmap(p, 16 << 20);
+}
+
+Test(object, commits_and_discards_pages)
+{
+	struct far__object o = map_one(16 << 20);
+
+	assert_is_good(o.fd, 16 << 20);
+	assert_commits_and_discards(&o, o.fd);
+	far__object_unmap(&o, 16 << 20);
+}
+
+Test(object, leaves_a_file_alone_that_has_its_descriptor)
+{
+	struct far__object o = map_one(16 << 20);
+	int fd = dup(o.fd), other = memfd_create("other", 0);
+
+	cr_assert_eq(write(other, "mine", 4), 4);
+	blkcnt_t blocks = blocks_of(other);
+
+	cr_assert_eq(dup2(other, o.fd), o.fd);
+	assert_commits_and_discards(&o, fd);
+	cr_assert_eq(blocks_of(other), blocks);
+	far__object_unmap(&o, 16 << 20);
+	close(fd);
+}
+
+Test(object, does_so_without_a_descriptor)
+{
+	struct far__object o = map_one(16 << 20);
+	int fd = dup(o.fd), count = count_fds();
+
+	close(o.fd);
+	assert_commits_and_discards(&o, fd);
+	far__object_unmap(&o, 16 << 20);
+	cr_assert_eq(count_fds(), count - 1);
 	close(fd);
 }
 
 Test(object, a_commit_of_part_of_a_page_is_of_the_page)
 {
-	int fd = far__object_create(1 << 20);
+	struct far__object o = map_one(1 << 20);
 
-	cr_assert_eq(far__object_commit(fd, 4000, 200), 0);
-	cr_assert_geq(blocks_of(fd), 2 * 4096 / 512);
-	close(fd);
+	cr_assert_eq(far__object_commit(&o, 4000, 200), 0);
+	cr_assert_geq(blocks_of(o.fd), 2 * 4096 / 512);
+	far__object_unmap(&o, 1 << 20);
 }
 
 Test(object, a_commit_survives_signals)
 {
 	set_fault((struct fault){ .interrupted = 5 });
-	int fd = far__object_create(1 << 20);
+	struct far__object o = map_one(1 << 20);
 
-	cr_assert_eq(far__object_commit(fd, 0, 1 << 20), 0);
+	cr_assert_eq(far__object_commit(&o, 0, 1 << 20), 0);
 	cr_assert_eq(fault.interrupted, 0);
-	cr_assert_eq(blocks_of(fd), (1 << 20) / 512);
-	close(fd);
+	cr_assert_eq(blocks_of(o.fd), (1 << 20) / 512);
+	far__object_unmap(&o, 1 << 20);
 }
 
 /* As older kernels do when a signal comes before all is done. */
 Test(object, is_reserved_in_pieces_where_signals_leave_no_time_for_more)
 {
 	set_fault((struct fault){ .most = 200000 });
-	int fd = far__object_create(4 << 20);
+	struct far__object o = map_one(4 << 20);
 
-	cr_assert_eq(far__object_commit(fd, 1 << 20, (1 << 20) + 1000), 0);
-	cr_assert_eq(blocks_of(fd), ((1 << 20) + 4096) / 512);
-	close(fd);
+	cr_assert_eq(far__object_commit(&o, 1 << 20, (1 << 20) + 1000), 0);
+	cr_assert_eq(blocks_of(o.fd), ((1 << 20) + 4096) / 512);
+	far__object_unmap(&o, 4 << 20);
 }
 
 Test(object, system_calls_leave_errno_alone)
