@@ -345,6 +345,11 @@ static bool begin(struct far__call *call)
 		return false;
 	}
 	begin_deadline(call, port->slave);
+	if (FAR_UNLIKELY(call->within == 0) && is_invoke(call)) {
+		far__port_leave(port);
+		far__fail_late(call->site, (uintptr_t)call->slave, false);
+		return false;
+	}
 	struct far__ring *ring = choose_ring(call, port);
 
 	if (FAR_UNLIKELY(!ring))
@@ -783,6 +788,10 @@ void far__explain(struct far_error *e, const struct far__site *site, uintptr_t h
 	case FAR_LATE:
 		far__error_fill(e, FAR_EDEADLINE, ETIMEDOUT, site->function, site, LATE_IN_QUEUE, name);
 		break;
+	case FAR_OVERDUE:
+		far__error_fill(e, FAR_EDEADLINE, ETIMEDOUT, site->function, site,
+				"no result before the deadline: the function in slave \"%s\" returned after it", name);
+		break;
 	case FAR_OUTLIVED:
 		far__error_fill(e, FAR_ESTALE, EFAULT, site->function, site, OUTLIVED, name);
 		break;
@@ -1019,6 +1028,7 @@ static int unanswered(struct far__call *call, struct far_registers *registers, s
 
 	if (far__is_dead(port->slave->number) || far__ring_is_answered(call->ring, position)) {
 		far__port_reply(port, call->ring, position, false, &reply);
+		far__reply_judge(&reply, call->deadline);
 		if (!far__ring_is_answered(call->ring, position)) {
 			/* Until the slave is started again, if it is: then the slot is answered. */
 			port->queued = port->abandoned = true;
@@ -1066,6 +1076,8 @@ static int invoke(struct far__call *call, struct far_registers *registers, struc
 		x87 = unanswered(call, registers, holds, position);
 	} else {
 		far__port_read(port, ring, position, m->few, m);
+		if (FAR_UNLIKELY(call->deadline != FAR_FOREVER))
+			far__reply_judge(m, call->deadline);
 		x87 = far__holds_nothing(holds) && far__conclude_quickly(call->result, m, registers)
 			      ? 0
 			      : far__conclude(call->site, call->result, (uintptr_t)call->slave, m, holds, registers);

@@ -251,12 +251,14 @@ FAR_API struct far_slave *far_slave_self(void);
 
 /*
  * far_invoke_within(timeout_ms, slave, function, arguments...): as far_invoke(),
- * but with a deadline, so many milliseconds from now (-1: none; it goes before the
- * slave's .deadline_ms). When it passes without a result, the error is
+ * but with a deadline, so many milliseconds from now (0: it has passed; -1: none; it
+ * goes before the slave's .deadline_ms). When it passes without a result, the error is
  * FAR_EDEADLINE: a call that has not begun is taken out and never runs; a slave
  * process that is running it is killed, whatever it does. A thread cannot be
  * killed: the function is told by far_interrupted() and otherwise goes on, its
  * result is dropped, and later calls to that slave wait until it has returned.
+ * So is a result dropped that came too late, though nothing was to be killed for it. A
+ * function that it calls back is not interrupted: far_invoke_within() waits for it.
  */
 #define far_invoke_within(timeout_ms, slave, ...) \
 	FAR__INVOKE(timeout_ms, FAR__OP_INVOKE_WITHIN, slave, FAR__COUNT(__VA_ARGS__), FAR__FIRST(__VA_ARGS__), __VA_ARGS__)

@@ -455,11 +455,18 @@ long far__image_strlen(const char *p);
 /* ---------------------------------------------------------------- call.c */
 
 /* How a reply begins, in a slot's info. */
-enum far__outcome { FAR_RETURNED = 1, FAR_RAISED, FAR_DIED, FAR_NOT_RUN, FAR_LOST, FAR_CANCELLED, FAR_LATE, FAR_OUTLIVED, FAR_LEFT };
+enum far__outcome { FAR_RETURNED = 1, FAR_RAISED, FAR_DIED, FAR_NOT_RUN, FAR_LOST, FAR_CANCELLED, FAR_LATE, FAR_OVERDUE, FAR_OUTLIVED, FAR_LEFT };
 
 static inline uint32_t far__reply_info(enum far__outcome outcome, unsigned x87, int errnum)
 {
 	return (uint32_t)outcome | x87 << 8 | (uint32_t)errnum << 16;
+}
+
+/* What a function returned when its deadline had passed is dropped: it may be half of a result, for it was told. */
+static inline void far__reply_judge(struct far__message *reply, uint64_t deadline)
+{
+	if ((reply->info & 0xff) == FAR_RETURNED && far__now() >= deadline)
+		reply->info = far__reply_info(FAR_OVERDUE, 0, 0);
 }
 
 /* A reply that says FAR_DIED: @pid is that of a slave process, or 0 of a thread. Word 2 is for the report of its crash. */

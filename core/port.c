@@ -576,21 +576,37 @@ static void serve_meanwhile(struct far__port *port)
 	port->lane.consumer = consumer;
 }
 
+/* In a callback this thread does not see to the deadline of its call, of which only it knows: the zygote does. */
+static void entrust_deadline(const struct far__awaited *a, uint64_t deadline)
+{
+	struct far__port *port = a->port;
+	uint64_t now = far__now();
+
+	if (a->ring == &port->lane.call && port->slave->kind == FAR_PROCESS)
+		give_notice(a->ring, &port->lane.head->notice[FAR_CALL], a->position, true,
+			    deadline > now ? (int)((deadline - now) / 1000000) : 0);
+}
+
 /* See back.c. */
 static void await_serving(struct far__awaited *a, uint64_t deadline)
 {
 	struct far__port *port = a->port;
+	bool entrusted = deadline == FAR_FOREVER;
 
 	a->outer = port->waits;
 	port->waits = a;
 	port->queued = true;
 	while (!settled(a)) {
-		if (is_called(port))
-			serve_meanwhile(port);
-		else if (deadline != FAR_FOREVER && far__now() >= deadline)
+		if (deadline != FAR_FOREVER && far__now() >= deadline)
 			break;
-		else
+		if (!is_called(port)) {
 			await_once(a, deadline);
+			continue;
+		}
+		if (!entrusted)
+			entrust_deadline(a, deadline);
+		entrusted = true;
+		serve_meanwhile(port);
 	}
 	port->waits = a->outer;
 }

@@ -314,6 +314,8 @@ static void serve_call(struct far__server *server, const struct far__lane *lane,
 		shm_store64(&server->segment->deadline, outer_deadline);
 	far__reply_write(&m, &frame, raised ? &running : NULL, *server->errnum);
 	m.few = small;
+	if (FAR_UNLIKELY(deadline))
+		far__reply_judge(&m, deadline);
 	if (FAR_UNLIKELY(mirror != NULL) && !raised)
 		add_data(&m, mirror);
 	if (server->process && has_output())

@@ -158,6 +158,41 @@ TEST(a_thread_goes_on_after_the_deadline_and_is_told)
 }
 
 /* Other slaves are given theirs meanwhile. */
+static long count_until_interrupted(void)
+{
+	long n = 0;
+
+	for (; !far_interrupted(); usleep(20))
+		n++;
+	return n + 1;
+}
+
+TEST_BOTH(half_of_a_result_is_none)
+{
+	struct far_slave *s = in_process ? far_slave_process(.respawn = 1000) : far_slave_thread();
+
+	for (int i = 0; i < 50; i++) {
+		CHECK_EQ(far_invoke_within(3, s, count_until_interrupted), 0);
+		CHECK_FAILED(FAR_EDEADLINE);
+		CHECK_EQ(far_wait(far_schedule_within(3, s, count_until_interrupted)), 0);
+		CHECK_FAILED(FAR_EDEADLINE);
+	}
+	far_slave_close(s);
+}
+
+TEST_BOTH(a_call_that_may_take_no_time_is_not_run)
+{
+	struct far_slave *s = START();
+	int *n = shared_int();
+
+	for (int i = 0; i < 50; i++) {
+		CHECK_EQ(far_invoke_within(0, s, count, n), 0);
+		CHECK_FAILED(FAR_EDEADLINE);
+	}
+	CHECK_EQ(far_slave_close(s), 0);
+	CHECK_EQ(*n, 0);
+}
+
 TEST(a_descriptor_is_not_waited_for_beyond_the_deadline)
 {
 	struct far_slave *s = far_slave_process(), *idle = far_slave_process();

@@ -472,6 +472,80 @@ TEST(of_a_late_slave_process_callbacks_end_before_it_is_killed_or_with_it)
 	CHECK(err == 0 || err == -EOWNERDEAD);
 }
 
+static pid_t late_pid;
+
+static bool outlived;
+
+/* It waits until the slave that called it is dead. */
+static int outlive_the_caller(int n)
+{
+	double end = seconds() + 5;
+
+	while (lives(late_pid) && seconds() < end)
+		usleep(1000);
+	outlived = !lives(late_pid);
+	return n;
+}
+
+TEST(a_late_slave_process_is_killed_though_its_caller_is_in_a_callback)
+{
+	struct far_slave *s = far_slave_process();
+
+	late_pid = far_slave_pid(s);
+	CHECK_EQ(far_invoke_within(100, s, sum_of, far_callback(outlive_the_caller), 2), 0);
+	CHECK_FAILED(FAR_EDEADLINE);
+	CHECK(outlived);
+	CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
+}
+
+TEST_BOTH(what_returns_after_a_callback_that_took_too_long_is_late)
+{
+	struct far_slave *s = in_process ? far_slave_process(.respawn = 100) : far_slave_thread();
+
+	for (int i = 0; i < 10; i++) {
+		CHECK_EQ(far_invoke_within(20, s, sum_of, far_callback(slow), 2), 0);
+		CHECK(far_error());
+	}
+	far_slave_close(s);
+}
+
+static int (*report)(int);
+
+static void *report_for_ever(void *unused)
+{
+	for (;;)
+		report(1);
+	return unused;
+}
+
+static int report_by_two_threads(int (*f)(int))
+{
+	pthread_t t[2];
+
+	report = f;
+	for (int i = 0; i < 2; i++)
+		pthread_create(&t[i], NULL, report_for_ever, NULL);
+	pthread_join(t[0], NULL);
+	return 1;
+}
+
+static int nap(int n)
+{
+	usleep(1000);
+	return n;
+}
+
+TEST(a_slave_that_calls_back_all_the_time_is_late_too)
+{
+	struct far_slave *s = far_slave_process();
+	double start = seconds();
+
+	CHECK_EQ(far_invoke_within(50, s, report_by_two_threads, far_callback(nap)), 0);
+	CHECK_FAILED(FAR_EDEADLINE);
+	CHECK(seconds() - start < 5);
+	far_slave_close(s);
+}
+
 TEST(of_a_late_thread_callbacks_are_stale)
 {
 	struct far_slave *s = far_slave_thread();
