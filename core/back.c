@@ -12,7 +12,8 @@
  * The call slot of the port is occupied meanwhile, so further calls go by its queue.
  *
  * The member belongs to a port and to one incarnation of its slave: the next knows
- * nothing of where its lanes stood. A slave that calls when nobody waits any more sees
+ * nothing of where its lanes stood, and is given another, for which the callbacks are made
+ * anew when they are wanted. A slave that calls when nobody waits any more sees
  * far__upcall.wanted 0, before or while it waits: whoever makes it so wakes it.
  */
 #include <errno.h>
@@ -22,12 +23,12 @@
 
 /* A port's. */
 struct far__back {
-	struct far__back *older;	/* of earlier incarnations: a call that is being made may still have their callbacks */
-	struct far__slave *slave;	/* of this process: whom the port's slave calls */
+	struct far__slave *slave;	/* of this process: whom the port's slave calls; NULL at first */
 	uint32_t incarnation;		/* of the port's slave */
+	uint32_t generation;		/* counts the members that the port has had */
 	unsigned active;		/* callbacks of calls that are waited for */
 	bool left;			/* its thread ended in a callback, which nobody will answer */
-	struct far__callback *first;
+	struct far__callback *first;	/* also those that were made for an earlier incarnation */
 };
 
 /* ------------------------------------------------------------ who is called */
@@ -60,16 +61,18 @@ static void retire(struct far__port *port)
 {
 	struct far__back *b = port->back;
 
+	if (!b || !b->slave)
+		return;
 	far__back_give_up(port);
-	if (b)
-		far__slave_unserved_end(b->slave);
+	far__slave_unserved_end(b->slave);
+	b->slave = NULL;
 }
 
 bool far__back_is_current(const struct far__port *port)
 {
 	const struct far__back *b = port->back;
 
-	return b && !b->left && b->incarnation == far__incarnation(port->slave->number);
+	return b && b->slave && !b->left && b->incarnation == far__incarnation(port->slave->number);
 }
 
 bool far__back_open(struct far__port *port, const struct far__site *site)
@@ -83,32 +86,46 @@ bool far__back_open(struct far__port *port, const struct far__site *site)
 		far__fail(FAR_ESTALE, EOWNERDEAD, site->function, site, "the call that this is a callback of has ended: its slave died");
 		return false;
 	}
-	b = calloc(1, sizeof *b);
-	if (b)
-		b->slave = far__slave_unserved(site);
-	else
+	if (!b)
+		b = port->back = calloc(1, sizeof *b);
+	struct far__slave *slave = b ? far__slave_unserved(site) : NULL;
+
+	if (!b)
 		far__fail(FAR_ENOMEM, ENOMEM, site->function, site, "no memory for a callback");
-	if (!b || !b->slave) {
-		free(b);
+	if (!slave)
 		return false;
-	}
 	retire(port);
+	b->slave = slave;
 	b->incarnation = incarnation;
-	b->older = port->back;
-	port->back = b;
+	b->generation++;
+	b->active = 0;
+	b->left = false;
 	return true;
 }
 
 void far__back_close(struct far__port *port, bool in_use)
 {
+	struct far__back *b = port->back;
+
+	if (!b)
+		return;
 	retire(port);
-	for (struct far__back *b = port->back, *older; b; b = older) {
-		older = b->older;
-		if (b->first)
-			far__proxies.free_callbacks(b->first, in_use);
-		free(b);
-	}
+	if (b->first)
+		far__proxies.free_callbacks(b->first, in_use);
+	free(b);
 	port->back = NULL;
+}
+
+uint32_t far__back_incarnation(const struct far__port *port)
+{
+	return port->back->incarnation;
+}
+
+bool far__back_has_made(const struct far__callback *c)
+{
+	const struct far__back *b = c->port->back;
+
+	return b && b->slave && c->generation == b->generation;
 }
 
 struct far__callback *far__back_first(const struct far__port *port)
@@ -116,24 +133,27 @@ struct far__callback *far__back_first(const struct far__port *port)
 	return port->back->first;
 }
 
-void far__back_add(struct far__port *port, struct far__callback *c)
+void far__back_tie(struct far__port *port, struct far__callback *c)
 {
 	struct far__back *b = port->back;
 
-	c->port = port;
-	c->back = b;
+	c->generation = b->generation;
+	c->incarnation = b->incarnation;
 	c->upcall->owner = b->slave->handle;
 	c->upcall->slave = port->slave->number;
 	c->upcall->lane = port->number;
+	if (c->port)
+		return;
+	c->port = port;
 	c->next = b->first;
 	b->first = c;
 }
 
 void far__callback_begin(struct far__callback *c)
 {
-	struct far__back *b = c->back;
+	struct far__back *b = c->port->back;
 
-	if (b != c->port->back)
+	if (!far__back_has_made(c))
 		return;
 	b->active++;
 	b->slave->server->errnum = &errno;
@@ -144,10 +164,10 @@ void far__callback_begin(struct far__callback *c)
 
 void far__callback_end(struct far__callback *c)
 {
-	struct far__back *b = c->back;
+	struct far__back *b = c->port->back;
 
 	/* Given up by the end of the thread, or of the slave. */
-	if (b != c->port->back || !b->active)
+	if (!far__back_has_made(c) || !b->active)
 		return;
 	if (!--b->active)
 		far__port_set_serves(c->port, NULL);

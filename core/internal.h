@@ -894,8 +894,9 @@ struct far__upcall {
 /* What the thread knows of it, by whose calls it is made. */
 struct far__callback {
 	struct far__callback *next;
-	struct far__port *port;
-	struct far__back *back;
+	struct far__port *port;		/* NULL until it is tied to one */
+	uint32_t generation;		/* of the member that it was made for last ... */
+	uint32_t incarnation;		/* ... and of the slave that made it */
 	struct far__upcall *upcall;
 };
 
@@ -905,9 +906,13 @@ bool far__back_open(struct far__port *port, const struct far__site *site);
 /* Whether that is the member which the slave's present incarnation knows. */
 bool far__back_is_current(const struct far__port *port);
 
-/* Its callbacks, and one more of them, of which only .upcall is set. */
+/* Which incarnation that is. */
+uint32_t far__back_incarnation(const struct far__port *port);
+
+/* The port's callbacks; one is made for the present member, the first time or again; whether it has been. */
 struct far__callback *far__back_first(const struct far__port *port);
-void far__back_add(struct far__port *port, struct far__callback *callback);
+void far__back_tie(struct far__port *port, struct far__callback *callback);
+bool far__back_has_made(const struct far__callback *callback);
 
 /* The port's thread, or its slave, ends: nothing is answered any more. */
 void far__back_give_up(struct far__port *port);

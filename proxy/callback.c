@@ -239,20 +239,24 @@ static void free_callbacks(struct far__callback *first, bool in_use)
 	}
 }
 
+/*
+ * One that can be used, or made again since those that knew it are dead. What a call that was
+ * given up in this incarnation was given, it may still call: that has an end of its own.
+ */
 static struct kept *find(const struct far__port *port, const void *function, const void *planted)
 {
 	for (struct far__callback *c = far__back_first(port); c; c = c->next) {
 		struct kept *k = (struct kept *)c;
 
-		if (k->function == function && k->planted == planted)
+		if (k->function == function && k->planted == planted &&
+		    (far__back_has_made(c) || c->incarnation != far__back_incarnation(port)))
 			return k;
 	}
 	return NULL;
 }
 
 /* NULL and far_error(). */
-static struct kept *new_callback(struct far__port *port, uintptr_t slave, const void *function, const void *planted,
-				 const char *text, const struct far__asker *asker)
+static struct kept *describe_new(const void *function, const void *planted, const char *text, const struct far__asker *asker)
 {
 	int err;
 	struct described *d = describe(planted, text, asker);
@@ -268,9 +272,20 @@ static struct kept *new_callback(struct far__port *port, uintptr_t slave, const 
 	s->function = function;
 	s->described = d;
 	*k = (struct kept){ .callback.upcall = &s->upcall, .function = function, .planted = planted, .shared = s };
+	return k;
+}
+
+/* NULL and far_error(). */
+static struct kept *new_callback(struct far__port *port, uintptr_t slave, const void *function, const void *planted,
+				 const char *text, const struct far__asker *asker)
+{
+	struct kept *k = describe_new(function, planted, text, asker);
+
+	if (!k)
+		return NULL;
 	struct far__kept kept = { free_kept, k, false };
 
-	k->code = far_invoke((struct far_slave *)slave, make_closure, FAR_KEEPING(s, &kept));
+	k->code = far_invoke((struct far_slave *)slave, make_closure, FAR_KEEPING(k->shared, &kept));
 	if (far__failed) {
 		far__blame(asker->function, asker->site, "");
 		if (!kept.by_call)
@@ -278,7 +293,21 @@ static struct kept *new_callback(struct far__port *port, uintptr_t slave, const 
 		return NULL;
 	}
 	far__proxies.free_callbacks = free_callbacks;
-	far__back_add(port, &k->callback);
+	far__back_tie(port, &k->callback);
+	return k;
+}
+
+/* The incarnation that had it is dead. NULL and far_error(). */
+static struct kept *renew(struct far__port *port, uintptr_t slave, struct kept *k, const struct far__asker *asker)
+{
+	void *code = far_invoke((struct far_slave *)slave, make_closure, k->shared);
+
+	if (far__failed) {
+		far__blame(asker->function, asker->site, "");
+		return NULL;
+	}
+	k->code = code;
+	far__back_tie(port, &k->callback);
 	return k;
 }
 
@@ -313,6 +342,8 @@ static struct kept *find_or_make(struct far__port *port, uintptr_t slave, const 
 		k = find(port, function, planted);
 		if (!k)
 			k = new_callback(port, slave, function, planted, text, asker);
+		else if (!far__back_has_made(&k->callback))
+			k = renew(port, slave, k, asker);
 	} while (k && !far__back_is_current(port));
 	return k;
 }
@@ -364,12 +395,17 @@ void *far__callback(struct far__call *call, void *function, const void *planted,
 		return function;
 	}
 	struct far__buffer *b = far__buffer_add(call);
+	struct far__port *port = k->callback.port;
+	bool in_window = far__space_window(k->code) >= 0;	/* then it is seen there of which incarnation it is */
 
 	if (b)
 		*b = (struct far__buffer){
 			.here = k->code, .size = (size_t)&k->callback, .argument = call->argument,
-			/* In the window of a slave's addresses, if it has one, it is seen whether it is of an earlier incarnation. */
-			.use = FAR_CALLS_BACK | (far__space_window(k->code) < 0 ? FAR__REMOTE : 0),
+			.use = FAR_CALLS_BACK | (in_window ? 0 : FAR__REMOTE),
 		};
+	if (b && !in_window && port->slave->kind == FAR_PROCESS && !far__set_life(call, far__back_incarnation(port))) {
+		far__fail(FAR_ESTALE, EFAULT, site.function, &site, "the slave was started again between two arguments of the call");
+		call->begun = call->failed = true;
+	}
 	return k->code;
 }

@@ -1,6 +1,6 @@
 /*
- * Every load, store and copy of control words in shared memory goes through the
- * functions here: a test can stop, kill or inspect at each of them, and
+ * Every load, store and copy of control words that two processes use at once goes
+ * through the functions here: a test can stop, kill or inspect at each of them, and
  * no access is left to the compiler's choice.
  *
  * Shared control structures are made of uint32_t and uint64_t alone: no pointer,
@@ -142,12 +142,6 @@ static inline _Bool shm_cas64(uint64_t *p, uint64_t old, uint64_t new)
 	return __atomic_compare_exchange_n(p, &old, new, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
 
-static inline uint64_t shm_add64(uint64_t *p, uint64_t v)
-{
-	far__touch();
-	return __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL);
-}
-
 static inline uint64_t shm_or64(uint64_t *p, uint64_t bits)
 {
 	far__touch();
@@ -189,6 +183,16 @@ static inline void shm_fence(void)
 	__asm__ volatile("mfence" : : : "memory");
 #else
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
+/* The same right behind a read-modify-write, which is one by itself on x86. */
+static inline void shm_fence_behind_change(void)
+{
+#ifdef __x86_64__
+	__asm__ volatile("" : : : "memory");
+#else
+	shm_fence();
 #endif
 }
 

@@ -89,6 +89,14 @@ static uint32_t units;			/* unit 0 is never given out: a hint of 0 is none */
 static unsigned self;
 static __thread uint32_t my_unit[CLASSES];
 
+/* head->top. Whatever a slave has written there: there are no more units than there are. */
+static uint32_t used_end(void)
+{
+	uint32_t top = shm_load(&head->top);
+
+	return !top ? 1 : top > units ? units : top;
+}
+
 static size_t object_offset(const void *p)
 {
 	return (size_t)((const char *)p - far__space.heap);
@@ -304,10 +312,10 @@ static uint32_t free_below(uint32_t end, uint32_t most)
 static uint32_t claim_fresh(uint32_t n, int *err)
 {
 	for (;;) {
-		uint32_t top = shm_load(&head->top), taken;
+		uint32_t top = used_end(), taken;
 		uint32_t first = top - free_below(top, n - 1);
 
-		if (n > units - first) {
+		if (n > units - first || shm_load(&head->top) - 1 >= units) {
 			*err = -ENOMEM;
 			return 0;
 		}
@@ -337,7 +345,7 @@ static uint32_t take_kept(uint32_t first, uint32_t n)
 static uint32_t last_kept(uint32_t *n)
 {
 	const uint64_t kept = STATE(FREE, 0, 0) | COMMITTED;
-	uint32_t i = shm_load(&head->top) - 1;
+	uint32_t i = used_end() - 1;
 
 	while (i > 0 && shm_load64(&state[i]) != kept)
 		i--;
@@ -399,7 +407,7 @@ static void release(uint32_t first, uint32_t n)
 /* A claimed run of @n units with all its pages; *fresh if they are certainly zero. */
 static uint32_t claim_run(uint32_t n, bool *fresh, int *err)
 {
-	uint32_t top = shm_load(&head->top), hint = shm_peek(&head->hint);
+	uint32_t top = used_end(), hint = shm_peek(&head->hint);
 	uint32_t first = 0;
 
 	if (hint < top)
@@ -468,7 +476,7 @@ static void *alloc_large(size_t size, bool zero, int *err)
 /* Take a block of a unit, if it still is of the class and has one. */
 static void *take_block(uint32_t unit, unsigned class)
 {
-	if (!unit || shm_load64(&state[unit]) != STATE(SMALL, 0, class))
+	if (!unit || unit >= units || shm_load64(&state[unit]) != STATE(SMALL, 0, class))
 		return NULL;
 	for (unsigned w = 0; w < words_of(class); w++) {
 		uint64_t word = shm_load64(&map[unit][w]);
@@ -538,7 +546,8 @@ static void set_class_hint(unsigned class, uint32_t unit)
 {
 	uint32_t before = shm_swap(&head->class_hint[class], unit);
 
-	if (before && before != unit)
+	shm_fence_behind_change();	/* partner: far__heap_free() */
+	if (before && before < units && before != unit)
 		retire(before, class);
 }
 
@@ -546,7 +555,7 @@ static void set_class_hint(unsigned class, uint32_t unit)
 static void *take_nearby(unsigned class)
 {
 	static __thread uint32_t cursor;
-	uint32_t top = shm_load(&head->top);
+	uint32_t top = used_end();
 
 	for (uint32_t i = 0; i < SCAN_UNITS && i < top; i++) {
 		if (++cursor >= top)
@@ -600,22 +609,37 @@ void *far__heap_alloc(size_t size, bool zero, int *err)
 	return block;
 }
 
+/* What was ever used of the heap: the unit that @p lies in, its state, and where in it. */
+static bool find_unit(const void *p, uint32_t *unit, uint64_t *s, size_t *offset)
+{
+	size_t at = (uintptr_t)p - (uintptr_t)unit0;
+
+	if (!far__space_in_heap(p) || (uintptr_t)p < (uintptr_t)unit0 || at / UNIT >= used_end())
+		return false;
+	*unit = (uint32_t)(at / UNIT);
+	*s = shm_load64(&state[*unit]);
+	*offset = at % UNIT;
+	return KIND(*s) == SMALL ? VALUE(*s) < CLASSES : KIND(*s) != LARGE || VALUE(*s) <= units - *unit;
+}
+
+static bool is_taken(uint32_t unit, unsigned class, unsigned block)
+{
+	return block < blocks_of(class) && shm_load64(&map[unit][block / 64]) >> block % 64 & 1;
+}
+
 /* Where @p lies: its unit, and in a SMALL one its bit. False if no block begins there. */
 static bool locate(const void *p, uint32_t *unit, uint64_t *s, unsigned *block)
 {
-	size_t offset = (size_t)((const char *)p - unit0);
+	size_t offset;
 
-	if (!far__space_in_heap(p) || (const char *)p < unit0 || offset / UNIT >= shm_load(&head->top))
+	if (!find_unit(p, unit, s, &offset))
 		return false;
-	*unit = (uint32_t)(offset / UNIT);
-	*s = shm_load64(&state[*unit]);
-	offset %= UNIT;
 	if (KIND(*s) == LARGE)
 		return offset == 0;
 	if (KIND(*s) != SMALL || offset % class_size[VALUE(*s)])
 		return false;
 	*block = (unsigned)(offset / class_size[VALUE(*s)]);
-	return *block < blocks_of(VALUE(*s)) && shm_load64(&map[*unit][*block / 64]) >> *block % 64 & 1;
+	return is_taken(*unit, VALUE(*s), *block);
 }
 
 size_t far__heap_size(const void *block)
@@ -631,18 +655,14 @@ size_t far__heap_size(const void *block)
 
 bool far__heap_holds(const void *p)
 {
-	size_t offset = (size_t)((const char *)p - unit0);
+	uint32_t unit;
+	uint64_t s;
+	size_t offset;
 
-	if (!far__space_in_heap(p) || (const char *)p < unit0 || offset / UNIT >= shm_load(&head->top))
+	if (!find_unit(p, &unit, &s, &offset))
 		return false;
-	uint32_t unit = (uint32_t)(offset / UNIT);
-	uint64_t s = shm_load64(&state[unit]);
-
-	if (KIND(s) != SMALL)
-		return KIND(s) == LARGE || KIND(s) == TAIL;
-	unsigned block = (unsigned)(offset % UNIT / class_size[VALUE(s)]);
-
-	return block < blocks_of(VALUE(s)) && shm_load64(&map[unit][block / 64]) >> block % 64 & 1;
+	return KIND(s) == SMALL ? is_taken(unit, VALUE(s), (unsigned)(offset / class_size[VALUE(s)]))
+				: KIND(s) == LARGE || KIND(s) == TAIL;
 }
 
 int far__heap_free(void *block)
@@ -665,6 +685,7 @@ int far__heap_free(void *block)
 
 	if (!(before & bit))
 		return -EINVAL;
+	shm_fence_behind_change();	/* partner: set_class_hint() */
 	if (shm_peek(&head->class_hint[class]) != unit) {
 		if ((before & ~bit) == absent_bits(class, i / 64))
 			retire(unit, class);
@@ -702,14 +723,14 @@ static uint32_t give_up(uint32_t first, uint32_t n)
 
 void far__heap_sweep(unsigned slave)
 {
-	uint32_t top = shm_load(&head->top), kept = 0;
+	uint32_t top = used_end(), kept = 0;
 	bool found = false;
 
 	for (uint32_t i = 1; i < top; i++) {
 		uint64_t s = shm_load64(&state[i]);
 
 		/* It may have made the unit and taken nothing, or freed the last block. */
-		if (KIND(s) == SMALL && shm_peek(&head->class_hint[VALUE(s)]) != i)
+		if (KIND(s) == SMALL && VALUE(s) < CLASSES && shm_peek(&head->class_hint[VALUE(s)]) != i)
 			retire(i, VALUE(s));
 		kept += KIND(shm_load64(&state[i])) == FREE && shm_load64(&state[i]) & COMMITTED;
 		if ((KIND(s) != CLAIMED && KIND(s) != FREEING) || OWNER(s) != slave)
@@ -729,7 +750,7 @@ void far__heap_sweep(unsigned slave)
 
 void far__heap_status(FILE *stream)
 {
-	uint32_t top = head ? shm_load(&head->top) : 1, small = 0, large = 0;
+	uint32_t top = head ? used_end() : 1, small = 0, large = 0;
 
 	for (uint32_t i = 1; i < top; i++) {
 		enum unit_kind k = KIND(shm_load64(&state[i]));

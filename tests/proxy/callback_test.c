@@ -2,11 +2,13 @@
  * far_callback(): functions of this process that a slave calls. This program is compiled
  * with debug information, but for unknown.c; its slaves are threads and processes.
  */
+#include <malloc.h>
 #include <math.h>
 #include <pthread.h>
 #include <unistd.h>
 
 #include "core/check.h"
+#include "heap_use.h"
 #include "unknown.h"
 
 /* --------------------------------------------------------- what slaves run */
@@ -470,6 +472,32 @@ TEST(of_a_late_slave_process_callbacks_end_before_it_is_killed_or_with_it)
 	int err = far_slave_close(s);
 
 	CHECK(err == 0 || err == -EOWNERDEAD);
+}
+
+static int end_there(int (*f)(int), int n)
+{
+	f(n);
+	_exit(0);
+}
+
+TEST(a_slave_that_dies_often_leaves_nothing_of_its_callbacks)
+{
+	enum { WARM_UP = 50, DEATHS = 1500 };
+	struct far_slave *s = far_slave_process(.respawn = 1000000);
+	size_t memory = 0, large, small = 0, small_after;
+
+	here = pthread_self();
+	for (int i = 0; i < WARM_UP + DEATHS; i++) {
+		if (i == WARM_UP) {
+			CHECK(heap_use(&large, &small));
+			memory = mallinfo2().uordblks;
+		}
+		CHECK_EQ(far_invoke(s, end_there, far_callback(twice), 1), 0);
+		CHECK_FAILED(FAR_EEXITED);
+	}
+	CHECK(mallinfo2().uordblks <= memory + 8192);
+	CHECK(heap_use(&large, &small_after) && small_after <= small + 64);
+	CHECK_EQ(far_slave_close(s), 0);
 }
 
 static pid_t late_pid;
