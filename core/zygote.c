@@ -45,6 +45,7 @@
 #include "crash.h"
 #include "heap.h"
 #include "internal.h"
+#include "oom.h"
 #include "sys.h"
 #include "uring.h"
 #include "will.h"
@@ -67,10 +68,6 @@ static struct {
 	pid_t self;
 	sigset_t mask;			/* the program's own, for the slaves */
 	struct sigaction child;		/* so is this, of SIGCHLD */
-	int oom_counter;		/* the file that counts whom the kernel kills for memory ... */
-	bool oom_of_machine;		/* ... a long one, if it is not that of our cgroup ... */
-	unsigned long oom_kills;	/* ... how many when it was last read ... */
-	uint64_t oom_seen;		/* ... and when it was seen that they have become more */
 	bool look;			/* for a slave that has executed another program ... */
 	uint64_t look_after;		/* ... when it is time for that again */
 	unsigned highest;		/* number with a pid */
@@ -181,7 +178,7 @@ static _Noreturn void become_slave(unsigned number, unsigned window, bool again)
 	SYS(close, z.master_socket);
 	SYS(close, z.master_fd);
 	SYS(close, z.signals);
-	SYS(close, z.oom_counter);
+	far__oom_end();
 	SYS(close, z.wills);
 	far__space_open(window);
 	far__my_window = window;
@@ -567,30 +564,12 @@ static void restart_wanted(void)
 	}
 }
 
-static int open_to_read(const char *path)
-{
-	return far__fd_above_stdio((int)SYS(openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0));
-}
-
-/* The beginning of a file of the kernel's, as a string. */
-static void read_text(const char *path, char *text, size_t size)
-{
-	int fd = open_to_read(path);
-	size_t used = 0;
-	long n;
-
-	while (fd >= 0 && (n = SYS(read, fd, text + used, size - 1 - used)) > 0)
-		used += (size_t)n;
-	SYS(close, fd);
-	text[used] = 0;
-}
-
 bool far__process_stat(pid_t pid, char *text, size_t size)
 {
 	char path[32];
 
 	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	read_text(path, text, size);
+	far__read_text(path, text, size);
 	char *end = strrchr(text, ')');	/* of its name */
 
 	if (!end || end[1] != ' ')
@@ -624,83 +603,12 @@ static void look_for_executed(void)
 	z.look = false;
 }
 
-/*
- * The kernel counts whom it kills for memory before it does so. Which file has the
- * count of our memory cgroup, or else that of the whole machine.
- */
-static void find_oom_counter(void)
-{
-	static const struct { const char *before, *mount, *name; } kinds[] = {
-		{ ":memory:", "/sys/fs/cgroup/memory", "memory.oom_control" },	/* version 1 */
-		{ "0::", "/sys/fs/cgroup", "memory.events" },			/* version 2 */
-	};
-	char text[4096], name[512];
-
-	read_text("/proc/self/cgroup", text, sizeof text);
-	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-		const char *path = strstr(text, kinds[i].before);
-
-		if (!path)
-			continue;
-		path += strlen(kinds[i].before);
-		snprintf(name, sizeof name, "%s%.*s/%s", kinds[i].mount, (int)strcspn(path, "\n"), path, kinds[i].name);
-		z.oom_counter = open_to_read(name);
-		if (z.oom_counter >= 0)
-			return;
-	}
-	z.oom_counter = open_to_read("/proc/vmstat");
-	z.oom_of_machine = true;
-}
-
-static unsigned long oom_kills_in(char *text, size_t size)
-{
-	static const char name[] = "\noom_kill ";	/* the same in all three */
-
-	long n;
-
-	for (size_t used = 0; (n = SYS(pread64, z.oom_counter, text + used, size - 1 - used, used)) > 0;) {
-		used += (size_t)n;
-		text[used] = 0;
-		const char *line = strstr(text, name);
-
-		if (line && strchr(line + 1, '\n'))
-			return strtoul(line + strlen(name), NULL, 10);
-	}
-	return 0;
-}
-
-static __attribute__((noinline)) unsigned long oom_kills_of_machine(void)
-{
-	char text[16384];
-
-	return oom_kills_in(text, sizeof text);
-}
-
-/* Usually in a short file, which needs no fresh page of the stack. */
-static unsigned long count_oom_kills(void)
-{
-	char text[1024];
-
-	return z.oom_of_machine ? oom_kills_of_machine() : oom_kills_in(text, sizeof text);
-}
-
-/*
- * A slave has ended: FAR_STATUS_NO_MEMORY if it got SIGKILL from the kernel, or 0.
- * Nothing tells whom the count is of: one that others kill just then is said to be, too.
- */
+/* A slave has ended: FAR_STATUS_NO_MEMORY if it got SIGKILL from the kernel, or 0. */
 static int killed_for_memory(unsigned number, int status)
 {
-	enum { RECENT = 1000000000 };
-
-	if (status != SIGKILL || shm_load(&far__member(number)->verdict) != FAR_BY_OTHERS)
-		return 0;
-	unsigned long kills = count_oom_kills();
-	uint64_t now = far__now();
-
-	if (kills > z.oom_kills)
-		z.oom_seen = now;
-	z.oom_kills = kills;
-	return z.oom_seen && now - z.oom_seen < RECENT ? FAR_STATUS_NO_MEMORY : 0;
+	return status == SIGKILL && shm_load(&far__member(number)->verdict) == FAR_BY_OTHERS && far__oom_has_killed()
+		       ? FAR_STATUS_NO_MEMORY
+		       : 0;
 }
 
 static void bury(unsigned number, int status)
@@ -1043,8 +951,7 @@ static _Noreturn void zygote(pid_t master, const sigset_t *mask)
 	far__crash_handle();
 	report(0);
 	far__space_seal();
-	find_oom_counter();
-	z.oom_kills = count_oom_kills();
+	far__oom_begin();
 	zygote_loop();
 }
 

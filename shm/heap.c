@@ -40,13 +40,13 @@
 #include "heap.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/vfs.h>
 
 #include "access.h"
+#include "cgroup.h"
 #include "object.h"
 #include "space.h"
 #include "sys.h"
@@ -224,16 +224,8 @@ static size_t memory_left(void)
 {
 	char text[256];
 	unsigned long kib;
-	int fd = (int)SYS(openat, AT_FDCWD, "/proc/meminfo", O_RDONLY | O_CLOEXEC, 0);
 
-	if (fd < 0)
-		return SIZE_MAX;
-	long n = SYS(read, fd, text, sizeof text - 1);
-
-	SYS(close, fd);
-	if (n <= 0)
-		return SIZE_MAX;
-	text[n] = 0;
+	far__read_text("/proc/meminfo", text, sizeof text);
 	const char *line = strstr(text, "MemAvailable:");
 
 	return line && sscanf(line, "MemAvailable: %lu", &kib) == 1 ? kib << 10 : SIZE_MAX;
@@ -442,7 +434,7 @@ static bool may_have(size_t size)
 {
 	if (size < 64ul << 20)
 		return true;
-	while (size > memory_left())
+	while (size > memory_left() || size > far__cgroup_memory_left())
 		if (!give_back(0))
 			return false;
 	return true;

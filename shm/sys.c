@@ -34,3 +34,21 @@ int far__fd_above_stdio(int fd)
 	SYS(close, fd);
 	return moved;
 }
+
+int far__open_to_read(const char *path)
+{
+	return far__fd_above_stdio((int)SYS(openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0));
+}
+
+void far__read_text(const char *path, char *text, size_t size)
+{
+	int fd = far__open_to_read(path);
+	size_t used = 0;
+	long n;
+
+	while (fd >= 0 && (n = SYS(read, fd, text + used, size - 1 - used)) > 0)
+		used += (size_t)n;
+	if (fd >= 0)
+		SYS(close, fd);
+	text[used] = 0;
+}

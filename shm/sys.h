@@ -6,6 +6,7 @@
 #ifndef FAR_SHM_SYS_H
 #define FAR_SHM_SYS_H
 
+#include <stddef.h>
 #include <sys/syscall.h>
 
 extern long (*far__sys)(long number, long a, long b, long c, long d, long e, long f);
@@ -13,6 +14,10 @@ extern long (*far__sys)(long number, long a, long b, long c, long d, long e, lon
 #define SYS(name, ...) SYS_(SYS_##name, ##__VA_ARGS__, 0, 0, 0, 0, 0, 0)
 #define SYS_(number, a, b, c, d, e, f, ...) \
 	far__sys(number, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+
+/* Open a file of the kernel's to read it: as SYS(openat). And its beginning, as a string; "" if it cannot be read. */
+int far__open_to_read(const char *path);
+void far__read_text(const char *path, char *text, size_t size);
 
 /* A descriptor moved above stderr, so that a closed stdio stays closed; or -errno as given. */
 int far__fd_above_stdio(int fd);

@@ -546,11 +546,8 @@ static void touch_all_memory(void)
 	}
 }
 
-static void run_out_of_memory(const char *cgroup)
+static void run_out_of_memory(void)
 {
-	alarm(TEST_SECONDS / 2);	/* for the cgroup is removed after it */
-	if (!say(cgroup, "cgroup.procs", "0") || far_init())
-		fail_at(__FILE__, __LINE__, "not in a memory cgroup");
 	struct far_slave *s = far_slave_process(.respawn = 3), *other = far_slave_process();
 
 	far_invoke(s, die, SIGKILL);
@@ -565,7 +562,8 @@ static void run_out_of_memory(const char *cgroup)
 	CHECK_EQ(far_slave_close(other), 0);
 }
 
-PLAIN(a_slave_that_the_kernel_kills_for_memory_is_told)
+/* In a process of its own, in a memory cgroup of 64 MiB. */
+static void run_in_cgroup(void (*run)(void))
 {
 	const char *cgroup = make_cgroup();
 	int status;
@@ -577,12 +575,35 @@ PLAIN(a_slave_that_the_kernel_kills_for_memory_is_told)
 	pid_t pid = fork();
 
 	if (pid == 0) {
-		run_out_of_memory(cgroup);
+		alarm(TEST_SECONDS / 2);	/* for the cgroup is removed after it */
+		if (!say(cgroup, "cgroup.procs", "0") || far_init())
+			fail_at(__FILE__, __LINE__, "not in a memory cgroup");
+		run();
 		exit(0);
 	}
 	CHECK_EQ(waitpid(pid, &status, 0), pid);
 	AWAIT(5, rmdir(cgroup) == 0);
 	CHECK_EQ(status, 0);
+}
+
+PLAIN(a_slave_that_the_kernel_kills_for_memory_is_told)
+{
+	run_in_cgroup(run_out_of_memory);
+}
+
+static void ask_for_too_much(void)
+{
+	CHECK(!far_alloc(100 << 20));
+	CHECK_FAILED(FAR_ENOMEM);
+	void *p = far_alloc(20 << 20);
+
+	CHECK(p);
+	far_free(p);
+}
+
+PLAIN(more_than_the_cgroup_may_have_is_refused)
+{
+	run_in_cgroup(ask_for_too_much);
 }
 
 static rlim_t limit_of(int resource)
