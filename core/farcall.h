@@ -75,13 +75,15 @@
  *
  * It maps address space (no memory), starts one small process (the zygote, with
  * exit signal 0, so that the program's own wait() never sees it) and keeps
- * fewer than ten descriptors, all close-on-exec and above 2.
+ * fewer than ten descriptors, all close-on-exec and above 2; each thread that sleeps
+ * here keeps one more. To lock memory behind it use mlockall(MCL_CURRENT | MCL_ONFAULT):
+ * without the latter the whole range of the far heap would be filled.
  *
  * Environment: FARCALL_WAIT=uring|futex|poll forces how threads sleep;
- * FARCALL_HEAP=SIZE the address range of the far heap (suffixes K, M, G, T);
- * FARCALL_SHM=shm|memfd where shared memory comes from; FARCALL_SPARES=N how
- * many idle slave processes are kept ready (default 2). What is none of these is
- * ignored, with a line on standard error.
+ * FARCALL_HEAP=SIZE the address range of the far heap (suffixes K, M, G, T; at
+ * least 16M); FARCALL_SHM=shm|memfd where shared memory comes from; FARCALL_SPARES=N
+ * how many idle slave processes are kept ready (default 2, at most 32). What is none of
+ * these is ignored, with a line on standard error.
  */
 FAR_API int far_init(void);
 
@@ -90,7 +92,8 @@ FAR_API int far_init(void);
 /*
  * A slave executes the calls sent to it, one at a time, those of one calling
  * thread in the order they were made. Any thread of the process that made a
- * slave may use it. The pointer is a handle, never dereferenced: using it after
+ * slave may use it; from the 14th on they share a way to it, and wait for each other.
+ * The pointer is a handle, never dereferenced: using it after
  * far_slave_close() is an error (FAR_ECLOSED), not a crash.
  */
 struct far_slave;
@@ -193,8 +196,10 @@ FAR_API int far_step(struct far_slave *slave, int timeout_ms);
  * Returns 0 when all queued calls ran; otherwise, with far_error():
  *   -ETIMEDOUT	a slave process was still busy after .close_ms and was killed
  *		(a thread cannot be killed: it is left running, and its calls fail)
- *   -EINVAL	not a slave of this process, or closed before
- *   -EOWNERDEAD the slave process had died; it is freed all the same
+ *   -EINVAL	not a slave of this process, or closed before; or its own thread asks for
+ *		it, or a callback of a call to it, or, of far_slave_here(), another thread:
+ *		it stays open then
+ *   -EOWNERDEAD the slave had died; it is freed all the same
  */
 FAR_API int far_slave_close(struct far_slave *slave);
 
@@ -209,7 +214,10 @@ FAR_API int far_slave_close(struct far_slave *slave);
  */
 FAR_API int far_slave_restart(struct far_slave *slave);
 
-/* The process a slave runs in: getpid() for a thread; -EINVAL for no slave. */
+/*
+ * The process a slave runs in: getpid() for a thread; -EINVAL for no slave. Another when
+ * it has been started again; of a dead slave, what it was.
+ */
 FAR_API pid_t far_slave_pid(struct far_slave *slave);
 
 /* The slave that runs the caller, or NULL outside one. Calls to it run in place. */
@@ -328,7 +336,8 @@ FAR_API struct far_slave *far_slave_self(void);
 /*
  * Wait at most @timeout_ms for a task to be done, without taking its result
  * (0: only look, -1: for ever). 0 when it is done, -ETIMEDOUT when not,
- * -EINVAL if there is no such task; failures but -ETIMEDOUT set far_error().
+ * -EINVAL if there is no such task, -ECANCELED if the call that this is in has been
+ * cancelled; failures but -ETIMEDOUT set far_error().
  */
 #define far_wait_for(task, timeout_ms)	far__task_wait_for(FAR__ID(task), (timeout_ms))
 
@@ -612,7 +621,8 @@ struct far_error {
  * thread's next call of anything here but far_error().
  *
  * A failure that nobody looked at before the next call, and that of a forgotten
- * task, is printed to stderr; equal ones once, and then counted.
+ * task, is printed to stderr; equal ones once, and then counted, as long as there are
+ * not more than 32 different ones.
  */
 FAR_API const struct far_error *far_error(void);
 

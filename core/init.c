@@ -146,7 +146,8 @@ int far__ready(const char *function)
 	if (err)
 		far__fail(err == -EMFILE || err == -ENFILE || err == -EFBIG ? FAR_ELIMIT : FAR_ENOMEM, -err, function, NULL,
 			  "shared memory cannot be set up: %s (%s)%s", strerror(-err), far__object_kind(),
-			  err == -EFBIG ? ": see ulimit -f" : err == -ENOMEM ? ": see ulimit -v" : "");
+			  err == -EFBIG ? ": see ulimit -f" : err == -ENOMEM ? ": see ulimit -v"
+			  : err == -EAGAIN ? ": see ulimit -l" : "");
 	return err;
 }
 
@@ -176,6 +177,8 @@ static void start_processes(void)
 	processes = FAILED;
 	if (threads > 1) {
 		processes = NOT_TRIED;	/* a later call may find one thread */
+		if (*obstacle)
+			return;	/* it was tried when there was one */
 		snprintf(obstacle, sizeof obstacle,
 			 "the program has %d threads and has not called far_init(): call it as the first statement of main()",
 			 threads);

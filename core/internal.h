@@ -253,11 +253,12 @@ enum { FAR_DATA_AT = 2, FAR_DATA_TO = FAR_SLOT_WORDS - 1, FAR_DATA_MAX = (FAR_DA
 
 /* Where proxies of objects lie in this process: no others' objects do. */
 struct far__proxies {
-	uintptr_t begin, size;
+	_Atomic uintptr_t begin;
+	_Atomic uintptr_t size;		/* stored last, and loaded first: while it is 0 nothing is a proxy */
 	/* What @p, in a proxy, points to in the call's slave. NULL and far_error() if there is nothing. */
-	void *(*find)(struct far__call *call, void *p, int argument);
-	void (*slave_closed)(uintptr_t handle);	/* NULL: there are no proxies */
-	void (*free_callbacks)(struct far__callback *first, bool in_use);	/* set with the first callback */
+	void *(*_Atomic find)(struct far__call *call, void *p, int argument);
+	void (*_Atomic slave_closed)(uintptr_t handle);		/* NULL: there are no proxies */
+	void (*_Atomic free_callbacks)(struct far__callback *first, bool in_use);	/* set with the first callback */
 };
 extern struct far__proxies far__proxies;
 
@@ -269,7 +270,9 @@ static inline bool far__is_number(const void *p)
 
 static inline bool far__is_proxy(const void *p)
 {
-	return (uintptr_t)p - far__proxies.begin < far__proxies.size;
+	uintptr_t size = atomic_load_explicit(&far__proxies.size, memory_order_acquire);
+
+	return (uintptr_t)p - atomic_load_explicit(&far__proxies.begin, memory_order_relaxed) < size;
 }
 
 /* --------------------------------------------------- this process's own */

@@ -19,10 +19,9 @@ static void *alloc(const char *function, size_t size, bool zero)
 	if (err == -ENOSPC)
 		far__fail(FAR_ENOMEM, ENOSPC, function, NULL, "no room for %zu bytes: %s is full",
 			  size, far__object_kind());
-	else if (size > far__space.heap_size)
-		far__fail(FAR_ENOMEM, ENOMEM, function, NULL,
-			  "%zu bytes are more than the far heap's range of %zu (set FARCALL_HEAP)",
-			  size, far__space.heap_size);
+	else if (err == -ENOBUFS)
+		far__fail(FAR_ENOMEM, ENOMEM, function, NULL, "%zu bytes are more than %sthe far heap's range of %zu (set FARCALL_HEAP)",
+			  size, size > far__space.heap_size ? "" : "is left of ", far__space.heap_size);
 	else
 		far__fail(FAR_ENOMEM, -err, function, NULL, "no memory for %zu bytes: %s", size, strerror(-err));
 	return NULL;

@@ -449,6 +449,20 @@ static int too_slow(struct far__slave *slave, const char *what)
 	return -ETIMEDOUT;
 }
 
+/* It has not ended in time. Nor is the zygote waited for for ever: somebody may have stopped it. */
+static int kill_slow(struct far__slave *slave)
+{
+	enum { PATIENCE_MS = 5000 };
+	unsigned number = slave->number;
+
+	shm_store(&far__member(number)->respawn, 0);
+	far__zygote_kill(number);
+	if (far__park_sleep(&slave->segment->control, is_gone, &number, far__deadline(PATIENCE_MS)))
+		return too_slow(slave, "killed");
+	far__member_dying(number, SIGKILL);
+	return too_slow(slave, "left to the zygote, which is stopped, it seems: it kills the slave when it goes on");
+}
+
 static int close_process(struct far__slave *slave, uint64_t deadline)
 {
 	unsigned number = slave->number;
@@ -458,12 +472,8 @@ static int close_process(struct far__slave *slave, uint64_t deadline)
 	if (!gone) {
 		say_stop(slave);
 		far__thread_known();
-		if (!far__park_sleep(&slave->segment->control, is_gone, &number, deadline)) {
-			shm_store(&far__member(number)->respawn, 0);
-			far__zygote_kill(number);
-			far__park_sleep(&slave->segment->control, is_gone, &number, FAR_FOREVER);
-			result = too_slow(slave, "killed");
-		}
+		if (!far__park_sleep(&slave->segment->control, is_gone, &number, deadline))
+			result = kill_slow(slave);
 	}
 	struct far__message reply;
 
@@ -479,8 +489,10 @@ static int close_process(struct far__slave *slave, uint64_t deadline)
 	}
 	far__ports_idle(slave, FAR_FOREVER);
 	far__ports_empty(slave);
-	/* If nobody knows whether it has ended, another must not have its segment. */
-	if (far__zygote_alive())
+	/* If nobody knows whether it has ended, another must not have its segment; the zygote gives it away when it has. */
+	if (!far__is_gone(number))
+		shm_cas(&far__member(number)->owner, far__self, FAR_DOOMED);
+	else if (far__zygote_alive())
 		far__member_give(number);
 	return result;
 }
@@ -513,8 +525,14 @@ static int close_thread(struct far__slave *slave, uint64_t deadline)
 		far__ports_empty(slave);
 		return too_slow(slave, "left to itself");
 	}
+	bool died = far__is_dead(slave->number);	/* instead of coming to its end */
+
 	end_local(slave);
-	return 0;
+	if (!died)
+		return 0;
+	far__fail(FAR_EDIED, EOWNERDEAD, "far_slave_close", NULL, "the thread of slave \"%s\" had ended before (pthread_exit or longjmp?)",
+		  slave->name);
+	return -EOWNERDEAD;
 }
 
 void far__slave_unserved_end(struct far__slave *slave)

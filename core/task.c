@@ -766,7 +766,10 @@ int far__task_wait_for(uintptr_t task, int timeout_ms)
 			return 0;
 		sched_yield();
 	}
-	return far_interrupted() ? -ECANCELED : -ETIMEDOUT;
+	if (!far_interrupted())
+		return -ETIMEDOUT;
+	far__fail(FAR_ECANCELLED, ECANCELED, "far_wait_for", NULL, "the call that waited for it was cancelled: the task can still be waited for");
+	return -ECANCELED;
 }
 
 int far__task_done(uintptr_t task)

@@ -943,6 +943,11 @@ static _Noreturn void zygote(pid_t master, const sigset_t *mask)
 	z.signals = far__fd_above_stdio((int)SYS(signalfd4, -1, &child, sizeof(long), SFD_CLOEXEC | SFD_NONBLOCK));
 	if (z.signals < 0)
 		report(z.signals);
+	/* Where that is refused the loop would not sleep. */
+	long waits = SYS(ppoll, NULL, 0, &(struct timespec){ 0 }, NULL, 0);
+
+	if (waits == -ENOSYS || waits == -EPERM || waits == -EACCES)
+		report((int)waits);
 	leave_a_will();
 	z.wills = far__will_begin();
 	listen_for_answers();
@@ -1100,8 +1105,9 @@ bool far__zygote_alive(void)
 static bool has_bell(void)
 {
 	struct stat st;
+	long err = SYS(fstat, bell, &st);
 
-	return SYS(fstat, bell, &st) == 0 && !(st.st_mode & S_IFMT);
+	return err ? err != -EBADF : !(st.st_mode & S_IFMT);
 }
 
 static void ring(void)

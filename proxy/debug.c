@@ -497,13 +497,13 @@ static bool read_members(struct reader *r, Dwarf_Die *die, struct far__type *t)
 	return true;
 }
 
-static enum far__class class_of(int tag)
+static enum far__name_kind class_of(int tag)
 {
 	return tag == DW_TAG_union_type ? FAR_UNION_TAG
 	     : tag == DW_TAG_enumeration_type ? FAR_ENUM_TAG : FAR_STRUCT_TAG;
 }
 
-static bool find_elsewhere(const struct far__module *but, enum far__class class, const char *name,
+static bool find_elsewhere(const struct far__module *but, enum far__name_kind class, const char *name,
 			   struct far__module **module, Dwarf_Die *die);
 
 /* Whether another DIE may have what is missing here. */
@@ -524,7 +524,7 @@ static void define(struct reader *r, Dwarf_Die *die)
 {
 	Dwarf_Die definition;
 	const char *name = dw.dwarf_diename(die);
-	const enum far__class class = class_of(dw.dwarf_tag(die));
+	const enum far__name_kind class = class_of(dw.dwarf_tag(die));
 
 	if (reference(die, DW_AT_signature, &definition) == 1) {
 		*die = definition;
@@ -781,7 +781,7 @@ static int collect_name(struct dl_phdr_info *info, size_t size, void *arg)
 }
 
 /* In other modules of this process: which one defines it. */
-static bool find_elsewhere(const struct far__module *but, enum far__class class, const char *name,
+static bool find_elsewhere(const struct far__module *but, enum far__name_kind class, const char *name,
 			   struct far__module **module, Dwarf_Die *die)
 {
 	struct names names = { .count = 0 };
@@ -858,36 +858,12 @@ const struct far__type *far__debug_function(const char *module, const char *name
 	return type;
 }
 
-const struct far__type *far__debug_function_at(const struct far__place *place, struct far__arena *arena,
-					       const char **name, struct far__complaint *why)
-{
-	struct reader r = { .arena = arena, .why = why, .what = "the function" };
-	const struct far__type *type = NULL;
-	Dwarf_Die die;
-
-	pthread_mutex_lock(&lock);
-	r.module = far__module_open(place->module, why);
-	if (r.module) {
-		if (far__module_find_function(r.module, place->address, &die)) {
-			const char *const found = dw.dwarf_diename(&die);
-
-			*name = found ? far__arena_text(arena, found, strlen(found)) : NULL;
-			type = read_function(&r, &die);
-		} else {
-			far__refuse(why, "no function at %#llx is known in %s: is its source file compiled with -g?",
-				    (unsigned long long)place->address, place->module);
-		}
-	}
-	pthread_mutex_unlock(&lock);
-	return type;
-}
-
 /* "struct s" is the class of s and *name "s"; other names are typedefs'. */
-static enum far__class class_of_name(const char **name)
+static enum far__name_kind class_of_name(const char **name)
 {
 	static const struct {
 		const char *keyword;
-		enum far__class class;
+		enum far__name_kind class;
 	} keywords[] = { { "struct ", FAR_STRUCT_TAG }, { "union ", FAR_UNION_TAG }, { "enum ", FAR_ENUM_TAG } };
 
 	for (unsigned i = 0; i < sizeof keywords / sizeof *keywords; i++) {
@@ -902,7 +878,7 @@ static enum far__class class_of_name(const char **name)
 }
 
 /* A DIE of a class other than functions: a typedef is what it stands for. */
-static const struct far__type *read_named(struct reader *r, Dwarf_Die *die, enum far__class class)
+static const struct far__type *read_named(struct reader *r, Dwarf_Die *die, enum far__name_kind class)
 {
 	Dwarf_Die target, alias = { .addr = NULL };
 	const struct far__type *type = NULL;
@@ -930,7 +906,7 @@ const struct far__type *far__debug_type(const char *module, const char *name, st
 	struct reader r = { .arena = arena, .why = why, .what = name, .is_eager = true };
 	const struct far__type *type = NULL;
 	const char *bare = name;
-	const enum far__class class = class_of_name(&bare);
+	const enum far__name_kind class = class_of_name(&bare);
 	Dwarf_Die die;
 
 	pthread_mutex_lock(&lock);

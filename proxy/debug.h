@@ -36,10 +36,6 @@ const struct far__type *far__debug_variable(const struct far__place *place, stru
 const struct far__type *far__debug_function(const char *module, const char *name, struct far__arena *arena,
 					    struct far__complaint *why);
 
-/* The type of the function that begins at @place; *name is its name, in @arena. */
-const struct far__type *far__debug_function_at(const struct far__place *place, struct far__arena *arena,
-					       const char **name, struct far__complaint *why);
-
 /*
  * "struct shape", "union u", "enum e" or the name of a typedef. One that the module
  * only declares is taken from another that is loaded in this process.

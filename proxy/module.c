@@ -298,7 +298,7 @@ bool far__die_is_external(Dwarf_Die *die)
 
 /* -------------------------------------------------------------------- names */
 
-static uint64_t hash_of(enum far__class class, const char *name)
+static uint64_t hash_of(enum far__name_kind class, const char *name)
 {
 	const uint64_t prime = 0x100000001b3;
 	uint64_t hash = (0xcbf29ce484222325 ^ class) * prime;	/* FNV-1a, of the class, too */
@@ -346,9 +346,9 @@ static bool add_name(struct far__module *m, uint64_t hash, uint64_t offset)
 }
 
 /* 0 for what is not in the index. */
-static enum far__class class_of(Dwarf_Die *die)
+static enum far__name_kind class_of(Dwarf_Die *die)
 {
-	enum far__class class;
+	enum far__name_kind class;
 
 	switch (dw.dwarf_tag(die)) {
 	case DW_TAG_subprogram:
@@ -378,7 +378,7 @@ static void index_unit(struct far__module *m, struct far__unit *unit)
 	Dwarf_Die die;
 
 	for (bool more = far__die_child(&unit->die, &die); more; more = far__die_next(&die)) {
-		const enum far__class class = class_of(&die);
+		const enum far__name_kind class = class_of(&die);
 		const char *name = class ? dw.dwarf_diename(&die) : NULL;
 
 		if (name && !add_name(m, hash_of(class, name), dw.dwarf_dieoffset(&die) | section))
@@ -386,7 +386,7 @@ static void index_unit(struct far__module *m, struct far__unit *unit)
 	}
 }
 
-bool far__module_find(struct far__module *m, enum far__class class, const char *name, Dwarf_Die *die)
+bool far__module_find(struct far__module *m, enum far__name_kind class, const char *name, Dwarf_Die *die)
 {
 	const uint64_t hash = hash_of(class, name);
 	size_t low = 0;
@@ -525,30 +525,4 @@ bool far__module_find_variable(struct far__module *m, uint64_t address, Dwarf_Di
 	}
 	walk_units(m, NULL);
 	return is_known(m, address, die);
-}
-
-/* ---------------------------------------------------------------- functions */
-
-static bool find_in_unit(Dwarf_Die *unit, uint64_t address, Dwarf_Die *die)
-{
-	Dwarf_Addr low;
-
-	for (bool more = far__die_child(unit, die); more; more = far__die_next(die))
-		if (dw.dwarf_tag(die) == DW_TAG_subprogram && dw.dwarf_lowpc(die, &low) == 0 && low == address)
-			return true;
-	return false;
-}
-
-bool far__module_find_function(struct far__module *m, uint64_t address, Dwarf_Die *die)
-{
-	Dwarf_Die unit;
-
-	address -= m->bias;
-	if (dw.dwarf_addrdie(m->dwarf, address, &unit) && find_in_unit(&unit, address, die))
-		return true;
-	/* That looks in a table which clang does not make. */
-	for (size_t i = 0; i < m->units; i++)
-		if (dw.dwarf_haspc(&m->unit[i].die, address) == 1 && find_in_unit(&m->unit[i].die, address, die))
-			return true;
-	return false;
 }

@@ -17,7 +17,7 @@
 	X(dwfl_begin) X(dwfl_end) X(dwfl_report_begin) X(dwfl_report_end) X(dwfl_report_elf) X(dwfl_module_getdwarf) \
 	X(dwfl_module_build_id) X(dwfl_module_getsymtab) X(dwfl_module_getsym) X(dwfl_build_id_find_elf) \
 	X(dwfl_build_id_find_debuginfo) X(dwfl_offline_section_address) X(dwelf_elf_gnu_build_id) \
-	X(dwarf_begin) X(dwarf_end) X(dwarf_getelf) X(dwarf_get_units) X(dwarf_addrdie) X(dwarf_haspc) X(dwarf_lowpc) \
+	X(dwarf_begin) X(dwarf_end) X(dwarf_getelf) X(dwarf_get_units) X(dwarf_lowpc) \
 	X(dwarf_diecu) X(dwarf_offdie) X(dwarf_offdie_types) X(dwarf_dieoffset) X(dwarf_child) X(dwarf_siblingof) \
 	X(dwarf_tag) X(dwarf_diename) X(dwarf_attr) X(dwarf_attr_integrate) X(dwarf_hasattr) \
 	X(dwarf_formudata) X(dwarf_formflag) X(dwarf_formblock) X(dwarf_formref_die) \
@@ -30,7 +30,7 @@ extern struct far__libdw {
 } far__dw;
 
 /* What a name is the name of: a function as it is defined for others, within a unit, or only declared, and so on. */
-enum far__class {
+enum far__name_kind {
 	FAR_GLOBAL_FUNCTION = 1,
 	FAR_STATIC_FUNCTION,
 	FAR_DECLARED_FUNCTION,
@@ -73,13 +73,10 @@ struct far__module *far__module_open(const char *path, struct far__complaint *wh
 void far__modules_close(void);
 
 /* What is called so at the top level of any unit. */
-bool far__module_find(struct far__module *m, enum far__class class, const char *name, Dwarf_Die *die);
+bool far__module_find(struct far__module *m, enum far__name_kind class, const char *name, Dwarf_Die *die);
 
 /* The variable at @address, which may be in a function. */
 bool far__module_find_variable(struct far__module *m, uint64_t address, Dwarf_Die *die);
-
-/* The function that begins at @address. */
-bool far__module_find_function(struct far__module *m, uint64_t address, Dwarf_Die *die);
 
 /* From a DIE to its first child and on to the next one; false behind the last. They end in damaged files too. */
 bool far__die_child(Dwarf_Die *parent, Dwarf_Die *child);

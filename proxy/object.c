@@ -553,14 +553,15 @@ void *far__wrap(struct far_slave *target, void *object, const void *planted, voi
 			return NULL;
 	}
 	const struct far__class *class = far__class_of_variable(planted);
+
+	far__proxies.find = find_real;
+	far__proxies.slave_closed = slave_closed;
 	struct proxy *p = class ? proxy_of(slave, object, class, &asker) : NULL;
 
 	if (!class)
 		(void)no_memory(&asker);
 	if (!p)
 		return NULL;
-	far__proxies.find = find_real;
-	far__proxies.slave_closed = slave_closed;
 	if (destroy)
 		p->destroy = destroy;
 	return p->data;

@@ -50,7 +50,7 @@ static bool begin(void)
 	owners = map;
 	base = range;
 	far__proxies.begin = (uintptr_t)range;
-	far__proxies.size = POOL_SIZE;	/* last: until then nothing is a proxy */
+	atomic_store_explicit(&far__proxies.size, POOL_SIZE, memory_order_release);
 	return true;
 }
 

@@ -182,8 +182,11 @@ static bool write_floating(const struct far__type *to, void *at, const struct nu
 	bool right = write_real(part, at, real);
 
 	/* An integer has digits that count. */
-	if (n->is_integer)
-		right &= (wide)__builtin_fabsl(far__read_real(part, at)) == n->integer;
+	if (n->is_integer) {
+		long double written = __builtin_fabsl(far__read_real(part, at));
+
+		right &= written < 0x1p128L && (wide)written == n->integer;	/* what is more has no value in C */
+	}
 	if (to->kind == FAR_COMPLEX)
 		right &= write_real(part, (char *)at + part, n->imaginary);
 	else

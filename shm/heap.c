@@ -308,7 +308,7 @@ static uint32_t claim_fresh(uint32_t n, int *err)
 		uint32_t first = top - free_below(top, n - 1);
 
 		if (n > units - first || shm_load(&head->top) - 1 >= units) {
-			*err = -ENOMEM;
+			*err = -ENOBUFS;
 			return 0;
 		}
 		*err = describe(first + n);
@@ -445,10 +445,9 @@ static void *alloc_large(size_t size, bool zero, int *err)
 	uint32_t n;
 	bool fresh;
 
-	if (size > (size_t)units * UNIT || !may_have(size)) {
-		*err = -ENOMEM;
+	*err = size > (size_t)units * UNIT ? -ENOBUFS : may_have(size) ? 0 : -ENOMEM;
+	if (*err)
 		return NULL;
-	}
 	n = (uint32_t)((size + UNIT - 1) / UNIT);
 	uint32_t first = claim_run(n, &fresh, err);
 

@@ -18,9 +18,9 @@ int far__heap_init(void);
 void far__heap_set_owner(unsigned slave);
 
 /*
- * A block of at least @size bytes, aligned to 64; NULL with *err -ENOMEM (beyond
- * the heap's range, or beyond what the machine has left) or -ENOSPC (the object's
- * file system is full). @zero asks for zeros. Lock-free.
+ * A block of at least @size bytes, aligned to 64; NULL with *err -ENOBUFS (beyond what is
+ * left of the heap's range), -ENOMEM (beyond what the machine, or our cgroup, has left) or
+ * -ENOSPC (the object's file system is full). @zero asks for zeros. Lock-free.
  */
 void *far__heap_alloc(size_t size, bool zero, int *err);
 

@@ -128,16 +128,27 @@ int far__object_map(struct far__object *object, size_t size)
 
 	if (fd < 0)
 		return fd;
-	long at = SYS(fstat, fd, &st);
+	/* A program that has all its memory to come locked (mlockall) would have every hole filled. */
+	long at = SYS(mmap, 0, size, PROT_NONE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 
-	if (!at)
-		at = SYS(mmap, 0, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	if (at < 0 && at > -4096) {
 		SYS(close, fd);
 		return (int)at;
 	}
+	SYS(munlock, at, size);
+	int err = (int)SYS(mprotect, at, size, PROT_READ | PROT_WRITE);
+
+	if (err) {
+		SYS(munmap, at, size);
+		SYS(close, fd);
+		return err;
+	}
 	SYS(madvise, at, size, MADV_DONTDUMP);
-	*object = (struct far__object){ .at = (char *)at, .fd = fd, .device = st.st_dev, .inode = st.st_ino };
+	*object = (struct far__object){ .at = (char *)at, .fd = fd };
+	if (SYS(fstat, fd, &st) == 0) {
+		object->device = st.st_dev;
+		object->inode = st.st_ino;
+	}
 	return 0;
 }
 
@@ -153,7 +164,7 @@ bool far__object_has_fd(const struct far__object *object)
 {
 	struct stat st;
 
-	return SYS(fstat, object->fd, &st) == 0 && st.st_dev == object->device && st.st_ino == object->inode;
+	return !object->inode || (SYS(fstat, object->fd, &st) == 0 && st.st_dev == object->device && st.st_ino == object->inode);
 }
 
 /*

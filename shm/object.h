@@ -22,7 +22,7 @@ const char *far__object_kind(void);
 struct far__object {
 	char *at;
 	int fd;			/* the program may close it, and have a file of its own there: it is looked at before use */
-	uint64_t device, inode;	/* by which it is known */
+	uint64_t device, inode;	/* by which it is known; 0: the kernel does not tell */
 };
 
 /* Make one: 0 or -errno. Not in core dumps, in which it would fill every hole. */

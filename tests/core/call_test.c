@@ -1,6 +1,7 @@
 /* Calls: their order, results, arguments and functions. */
 #include <dlfcn.h>
 #include <pthread.h>
+#include <wchar.h>
 
 #include "check.h"
 #include "internal.h"
@@ -540,7 +541,8 @@ TEST_BOTH(a_function_that_ends_its_thread_ends_the_slave)
 	CHECK_DIED();
 	CHECK_EQ(far_invoke(s, add, 1, 2), 0);
 	CHECK_DIED();
-	far_slave_close(s);
+	CHECK_EQ(far_slave_close(s), -EOWNERDEAD);
+	CHECK_DIED();
 }
 
 static void end_thread_from_queue(void)
@@ -653,7 +655,7 @@ TEST(so_may_a_call_of_another_thread)
 	anothers_task = far_schedule(t, pthread_exit, NULL);
 	far_wait(waits);
 	CHECK_FAILED(FAR_EDIED);
-	CHECK_EQ(far_slave_close(t), 0);
+	CHECK_EQ(far_slave_close(t), -EOWNERDEAD);
 }
 
 TEST_BOTH(variadic_functions_are_called)
@@ -924,6 +926,29 @@ PLAIN(what_a_slave_process_printed_is_out_when_the_call_is_done)
 	memset(text, 0, sizeof text);
 	CHECK(pread(file, text, sizeof text - 1, 0) >= 0);
 	CHECK_STR(text, "before one two ");
+}
+
+static void say_widely(const wchar_t *text)
+{
+	fputws(text, stdout);
+}
+
+PLAIN(wide_characters_are_too)
+{
+	static const wchar_t said[] = L"wide";
+	int file = memfd_create("stdout", 0);
+	char text[100] = "";
+	FILE *real = stdout;
+
+	stdout = fdopen(file, "w");	/* in the other one bytes may have been written, and then nothing else can be */
+	CHECK_EQ(far_init(), 0);
+	struct far_slave *s = far_slave_process();
+
+	far_invoke(s, say_widely, said);
+	CHECK(pread(file, text, sizeof text - 1, 0) >= 0);
+	CHECK_STR(text, "wide");
+	CHECK_EQ(far_slave_close(s), 0);
+	stdout = real;
 }
 
 static void say_and_leave(const char *text)

@@ -1077,7 +1077,8 @@ TEST(a_jump_out_of_a_call_ends_a_thread_slave)
 	far_invoke(t, jump_out_of_a_queued_call);
 	CHECK_FAILED(FAR_EDIED);
 	CHECK_HAS(far_error()->message, "ended (pthread_exit or longjmp?)");
-	CHECK_EQ(far_slave_close(t), 0);
+	CHECK_EQ(far_slave_close(t), -EOWNERDEAD);
+	CHECK_FAILED(FAR_EDIED);
 }
 
 /* From where the earlier function was it looks like a return of the later one. Anything but a call that never ends. */

@@ -624,7 +624,7 @@ static int wait_for_own_task(int *begun, int *gate)
 	int code = far_error() ? far_error()->code : 0;
 
 	/* The wait was given up, the task was not. Outside of a cancelled call it could be waited for. */
-	code = code == FAR_ECANCELLED && far_wait_for(t, 0) == -ECANCELED ? 1 : 0;
+	code = code == FAR_ECANCELLED && far_wait_for(t, 0) == -ECANCELED && far_error()->code == FAR_ECANCELLED ? 1 : 0;
 	open_gate(gate);
 	far_forget(t);
 	far_slave_close(mine);

@@ -855,6 +855,25 @@ TEST(a_slave_that_is_being_closed_is_not_waited_for_in_vain)
 	pthread_join(thread, NULL);
 }
 
+TEST(nor_for_ever_for_a_zygote_that_is_stopped)
+{
+	struct far_slave *s = far_slave_process(.close_ms = 50);
+	pid_t pid = far_slave_pid(s);
+	double start = seconds();
+
+	far_forget(far_schedule(s, wait_for_gate, shared_gate()));
+	kill(zygote(), SIGSTOP);
+	CHECK_EQ(far_slave_close(s), -ETIMEDOUT);
+	CHECK_HAS(far_error()->message, "the zygote");
+	CHECK(seconds() - start < 20);
+	CHECK(lives(pid));
+	kill(zygote(), SIGCONT);
+	AWAIT(5, !lives(pid));
+	s = far_slave_process();
+	CHECK_EQ(far_invoke(s, add, 1, 2), 3);
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
 TEST(no_slave_is_started_when_the_zygote_has_just_died)
 {
 	struct far_slave *s = NULL;

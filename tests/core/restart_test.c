@@ -614,6 +614,24 @@ static rlim_t limit_of(int resource)
 	return limit.rlim_cur;
 }
 
+static bool can_have(size_t size)
+{
+	void *volatile p = malloc(size);
+	bool has = p;
+
+	free(p);
+	return has;
+}
+
+TEST(the_largest_limit_is_none)
+{
+	struct far_slave *s = far_slave_process(.memory_limit = SIZE_MAX);
+
+	CHECK_EQ(far_invoke(s, can_have, 64 << 20), true);
+	CHECK_OK();
+	CHECK_EQ(far_slave_close(s), 0);
+}
+
 TEST(limits_hold_in_each_incarnation)
 {
 	struct far_slave *s = far_slave_process(.cpu_limit = 7, .process_limit = 50, .file_limit = 33, .nice = 3,

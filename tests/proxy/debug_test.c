@@ -263,22 +263,6 @@ Test(debug, knows_functions_by_name)
 			ASSERT_PRINTS(far__debug_function(path, expected[f][0], &arena, &why), expected[f][0], expected[f][1]);
 }
 
-Test(debug, knows_functions_by_address)
-{
-	for (int i = 0; i < VARIANTS; i++) {
-		if (!module(variants[i]))
-			continue;
-		void *library = dlopen(path, RTLD_NOW);
-		struct far__place place;
-		const char *name;
-
-		cr_assert_not_null(library, "%s", dlerror());
-		cr_assert(far__debug_place(dlsym(library, "fixture_add"), &place, &why));
-		ASSERT_PRINTS(far__debug_function_at(&place, &arena, &name, &why), "f", "point_t f(point_t a, const point_t *b)");
-		cr_assert_str_eq(name, "fixture_add");
-	}
-}
-
 Test(debug, knows_named_types)
 {
 	for (int i = 0; i < VARIANTS; i++) {

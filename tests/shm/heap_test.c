@@ -325,16 +325,16 @@ Test(heap, refuses_more_than_its_range)
 	uint32_t top = head->top;
 	size_t all = (size_t)units * UNIT;
 
-	refused(SIZE_MAX, -ENOMEM);
-	refused(SIZE_MAX - UNIT, -ENOMEM);
-	refused(SIZE_MAX / 2 + 1, -ENOMEM);
-	refused(far__space.heap_size, -ENOMEM);
-	refused(all + 1, -ENOMEM);
-	refused(all, -ENOMEM);		/* one unit is in use, and the first is nobody's */
+	refused(SIZE_MAX, -ENOBUFS);
+	refused(SIZE_MAX - UNIT, -ENOBUFS);
+	refused(SIZE_MAX / 2 + 1, -ENOBUFS);
+	refused(far__space.heap_size, -ENOBUFS);
+	refused(all + 1, -ENOBUFS);
+	refused(all, -ENOBUFS);		/* one unit is in use, and the first is nobody's */
 	cr_assert_eq(head->top, top);
 	void *most = get(all - 2 * UNIT);
 
-	refused(1 << 16, -ENOMEM);
+	refused(1 << 16, -ENOBUFS);
 	get(100);
 	cr_assert_eq(far__heap_free(most), 0);
 }
@@ -384,7 +384,7 @@ static unsigned fill_and_empty(size_t size, enum order order, uint64_t *r)
 	while (n < MANY && (block[n] = far__heap_alloc(size, false, &err)))
 		n++;
 	cr_assert_lt(n, MANY);
-	cr_assert_eq(err, -ENOMEM);
+	cr_assert_eq(err, -ENOBUFS);
 	if (order == SHUFFLED)
 		shuffle(block, n, r);
 	for (unsigned i = 0; i < n; i++)
