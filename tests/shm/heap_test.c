@@ -339,6 +339,32 @@ Test(heap, refuses_more_than_its_range)
 	cr_assert_eq(far__heap_free(most), 0);
 }
 
+Test(heap, holds_what_a_wild_store_left_in_its_head_against_what_there_can_be)
+{
+	begin("32M");
+	const uint32_t wild[] = { 0, units + 1, 0x40000000, UINT32_MAX };
+	struct heap_head before;
+	FILE *null = fopen("/dev/null", "we");
+	int err;
+
+	get(100);
+	get(1 << 20);
+	before = *head;
+	for (size_t i = 0; i < sizeof wild / sizeof *wild; i++) {
+		head->top = head->hint = wild[i];
+		for (unsigned class = 0; class < CLASSES; class++)
+			head->class_hint[class] = wild[i];
+		far__heap_sweep(5);
+		far__heap_status(null);
+		for (size_t size = 50; size < 4 << 20; size *= 3)
+			far__heap_free(far__heap_alloc(size, false, &err));
+	}
+	*head = before;
+	get(100);
+	get(1 << 20);
+	fclose(null);
+}
+
 Test(heap, refuses_at_once_what_the_machine_does_not_have)
 {
 	begin("");
