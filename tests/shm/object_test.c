@@ -331,7 +331,8 @@ Test(object, leaves_a_file_alone_that_has_its_descriptor)
 Test(object, does_so_without_a_descriptor)
 {
 	struct far__object o = map_one(16 << 20);
-	int fd = dup(o.fd), count = count_fds();
+	int fd = dup(o.fd);
+	unsigned count = count_fds();
 
 	close(o.fd);
 	assert_commits_and_discards(&o, fd);
