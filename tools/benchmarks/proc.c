@@ -83,7 +83,7 @@ int pin(int cpu)
 	cpu_set_t set;
 
 	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
+	CPU_SET((size_t)cpu, &set);
 	return sched_setaffinity(0, sizeof set, &set) ? -errno : 0;
 }
 
@@ -94,7 +94,7 @@ void choose_cores(int cores[2])
 
 	sched_getaffinity(0, sizeof allowed, &allowed);
 	for (int i = 0; i < CPU_SETSIZE && found < 2; i++)
-		if (CPU_ISSET(i, &allowed))
+		if (CPU_ISSET((size_t)i, &allowed))
 			cores[found++] = i;
 	if (found < 2) {
 		fputs("bench: needs two cores\n", stderr);
