@@ -2,7 +2,7 @@
  * Calls back: from a slave to the thread whose call it runs.
  *
  * While a thread waits for a call that was given callbacks, it serves a member of its
- * own, which the slave calls. The slave, while it waits for that, serves the lane by
+ * own, which the slave calls, until the call's deadline. The slave, while it waits for that, serves the lane by
  * which the call that it runs has come, for what is called back may call it again; and
  * so on to any depth. Each of the two is where it was when the other goes on: what is
  * served last is answered first.
@@ -46,7 +46,7 @@ void far__back_give_up(struct far__port *port)
 {
 	struct far__back *b = port->back;
 
-	if (!b)
+	if (!b || !b->slave)
 		return;
 	far__port_set_serves(port, NULL);
 	for (struct far__callback *c = b->first; c; c = c->next)

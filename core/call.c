@@ -437,8 +437,9 @@ static void *room_for(struct far__call *call, size_t size, int use, bool *on_hea
 	void *room = far__heap_alloc(size, false, &err);
 
 	if (!room)
-		far__fail(FAR_ENOMEM, -err, call->site->function, call->site,
-			  "no shared memory for %zu bytes of the call: %s", size, strerror(-err));
+		far__fail(FAR_ENOMEM, far__heap_errnum(err), call->site->function, call->site,
+			  "no shared memory for %zu bytes of the call: %s", size,
+			  err == -ENOBUFS ? "the far heap's range is used up (set FARCALL_HEAP)" : strerror(-err));
 	*on_heap = true;
 	return room;
 }
@@ -790,7 +791,7 @@ void far__explain(struct far_error *e, const struct far__site *site, uintptr_t h
 		break;
 	case FAR_OVERDUE:
 		far__error_fill(e, FAR_EDEADLINE, ETIMEDOUT, site->function, site,
-				"no result before the deadline: the function in slave \"%s\" returned after it", name);
+				"no result before the deadline: it came too late from slave \"%s\"", name);
 		break;
 	case FAR_OUTLIVED:
 		far__error_fill(e, FAR_ESTALE, EFAULT, site->function, site, OUTLIVED, name);
@@ -808,7 +809,7 @@ void far__explain(struct far_error *e, const struct far__site *site, uintptr_t h
 		break;
 	case FAR_LEFT:
 		far__error_fill(e, FAR_ECLOSED, EBADF, site->function, site,
-				"slave \"%s\" was closed, and its thread is left to itself: it goes on with the call", name);
+				"slave \"%s\" was closed, but could not be ended: it goes on with the call", name);
 		break;
 	default:
 		far__error_fill(e, FAR_ECLOSED, EBADF, site->function, site,
@@ -900,7 +901,7 @@ static bool place_result(struct far__call *call, struct far__holds *holds)
 	holds->result = far__heap_alloc(call->site->result_size, false, &err);
 	holds->result_on_heap = holds->result;
 	if (!holds->result)
-		far__fail(FAR_ENOMEM, -err, call->site->function, call->site,
+		far__fail(FAR_ENOMEM, far__heap_errnum(err), call->site->function, call->site,
 			  "no shared memory for %zu bytes of result", call->site->result_size);
 	return holds->result;
 }
@@ -945,7 +946,7 @@ static bool pack_arguments(struct far__call *call, const struct far_registers *r
 
 		to = holds->arguments = far__heap_alloc((1 + words) * sizeof *to, false, &err);
 		if (!to) {
-			far__fail(FAR_ENOMEM, -err, site->function, site, "no shared memory for %zu bytes of arguments",
+			far__fail(FAR_ENOMEM, far__heap_errnum(err), site->function, site, "no shared memory for %zu bytes of arguments",
 				  words * sizeof *to);
 			return false;
 		}

@@ -11,6 +11,7 @@
  *	port.c     a thread's way to a slave
  *	task.c     calls whose results come later
  *	zygote.c   the process that slave processes are forked from
+ *	oom.c      whether the kernel killed one for want of memory, see oom.h
  *	will.c     how it hears early of their deaths, see will.h
  *	crash.c    in a slave process that crashes: what it writes down, see crash.h
  *	report.c   in its owner: that, copied and put into words
@@ -58,7 +59,7 @@ enum far__verdict {
 };
 
 #define FAR_NOBODY	UINT32_MAX
-#define FAR_DOOMED	(FAR_NOBODY - 1)	/* its owner is dead, and so will it be */
+#define FAR_DOOMED	(FAR_NOBODY - 1)	/* its owner is dead, or has closed it, and it will be */
 
 /* A slave as the whole family sees it. */
 struct far__member {
@@ -335,7 +336,7 @@ struct far__slave {
 	char name[16];
 	pthread_mutex_t lock;		/* for taking ports */
 	pthread_mutex_t shared;		/* held to use the shared port */
-	_Atomic bool goes_on;		/* it is closed, but its thread could not be waited for */
+	_Atomic bool goes_on;		/* it is closed, but its end could not be waited for */
 	uint32_t ports_taken;
 	_Atomic uint32_t visitors;	/* threads that wait for tasks by looking at others' ports */
 	_Atomic uint32_t restarters;	/* that are in far_slave_restart(): it is not closed before they have done */
@@ -630,7 +631,7 @@ struct far__slave *far__slave_owner(uintptr_t handle, const struct far__site *si
 /* In the zygote: what slaves the master has is not for its slaves. Their memory is nobody's. */
 void far__slaves_forget(void);
 
-/* The zygote is gone: so are all slave processes. */
+/* The zygote is gone: so are all slave processes, or soon will be. */
 void far__slaves_gone(void);
 
 /* ---------------------------------------------------------------- port.c */
@@ -899,7 +900,7 @@ struct far__callback {
 	struct far__callback *next;
 	struct far__port *port;		/* NULL until it is tied to one */
 	uint32_t generation;		/* of the member that it was made for last ... */
-	uint32_t incarnation;		/* ... and of the slave that made it */
+	uint32_t incarnation;		/* ... and that member's */
 	struct far__upcall *upcall;
 };
 

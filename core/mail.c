@@ -20,12 +20,52 @@
 #include "internal.h"
 #include "sys.h"
 
+/*
+ * In the slave: what was opened for calls that may be given up, by their secrets, the last few
+ * of them. Who gives up knows no descriptor, for the answer may have come too late.
+ */
+static struct {
+	uint64_t secret;
+	int fd;
+} opened[8];
+static unsigned nopened;
+
+static void remember(uint64_t secret, int fd)
+{
+	size_t i = nopened++ % (sizeof opened / sizeof *opened);
+
+	opened[i].secret = secret;
+	opened[i].fd = fd;
+}
+
+/* What was remembered, and is no more; or -1. */
+static int forget(uint64_t secret)
+{
+	for (size_t i = 0; i < sizeof opened / sizeof *opened; i++) {
+		if (opened[i].secret == secret) {
+			opened[i].secret = 0;
+			return opened[i].fd;
+		}
+	}
+	return -1;
+}
+
+/* In the slave: the caller has given up. */
+static void close_opened(uint64_t secret)
+{
+	int fd = forget(secret);
+
+	if (fd >= 0)
+		SYS(close, fd);
+}
+
 /* In the slave: a mailbox, or -errno, and in the upper half its address. */
-static uint64_t open_mailbox(void)
+static uint64_t open_mailbox(uint64_t secret)
 {
 	uint32_t number = 0;
 	int mailbox = far__bell_bind(&number);
 
+	remember(secret, mailbox);
 	return (uint64_t)number << 32 | (uint32_t)mailbox;
 }
 
@@ -66,7 +106,9 @@ static int take_fd(int mailbox, uint64_t secret)
 {
 	int fd = receive(mailbox, secret);
 
+	forget(secret);
 	SYS(close, mailbox);
+	remember(secret, fd);
 	return fd;
 }
 
@@ -101,13 +143,13 @@ static int send_fd(uint32_t number, uint64_t secret, int fd)
 	return n < 0 ? (int)n : 0;
 }
 
-/* Nobody waits until the slave has closed its mailbox, and with it what lies there. The error stays. */
-static void close_mailbox(struct far_slave *slave, uint32_t incarnation, int mailbox)
+/* Nobody waits until the slave has closed what it opened, and with a mailbox what lies there. The error stays. */
+static void give_up(struct far_slave *slave, uint32_t incarnation, uint64_t secret)
 {
 	struct far_error error = *far__failure();
 	bool failed = far__failed;
 
-	far__task_drop(FAR__ID(far_schedule(slave, close, FAR_OF_LIFE(mailbox, incarnation))));
+	far__task_drop(FAR__ID(far_schedule(slave, close_opened, FAR_OF_LIFE(secret, incarnation))));
 	(void)far_error();
 	if (failed)
 		far__fail_with(&error);
@@ -123,24 +165,24 @@ int far__mail_fd(struct far_slave *slave, uint32_t incarnation, int fd, uint64_t
 		return err;
 	if (SYS(getrandom, &secret, sizeof secret, 0) != sizeof secret)
 		return -EIO;
-	uint64_t opened = far_invoke_within(far__left_ms(deadline), slave, open_mailbox);
+	uint64_t opened_as = far_invoke_within(far__left_ms(deadline), slave, open_mailbox, FAR_OF_LIFE(secret, incarnation));
+	int mailbox = (int)(uint32_t)opened_as;
 
 	if (far__failed)
-		return -EOWNERDEAD;
-	int mailbox = (int)(uint32_t)opened;
-
+		goto given_up;
 	if (mailbox < 0)
 		return mailbox;
-	err = send_fd((uint32_t)(opened >> 32), secret, fd);
+	err = send_fd((uint32_t)(opened_as >> 32), secret, fd);
 	if (err) {
 		/* Nobody is there any more? Then a call says why. */
-		far_invoke_within(far__left_ms(deadline), slave, close, FAR_OF_LIFE(mailbox, incarnation));
+		far_invoke_within(far__left_ms(deadline), slave, close_opened, FAR_OF_LIFE(secret, incarnation));
 		return far__failed ? -EOWNERDEAD : err;
 	}
 	int there = far_invoke_within(far__left_ms(deadline), slave, take_fd, FAR_OF_LIFE(mailbox, incarnation), secret);
 
 	if (!far__failed)
 		return there;
-	close_mailbox(slave, incarnation, mailbox);
+given_up:
+	give_up(slave, incarnation, secret);
 	return -EOWNERDEAD;
 }

@@ -129,7 +129,7 @@ void far__ports_shut(struct far__slave *slave)
 {
 	for (unsigned i = 0; i < FAR_LANES; i++)
 		atomic_store_explicit(&slave->port[i].handle, 0, memory_order_relaxed);
-	barrier_for_both();	/* partner: far__port_enter() */
+	barrier_for_both();	/* partner: far__port_enter_own() */
 }
 
 void far__port_visit(struct far__port *port)
@@ -579,34 +579,49 @@ static void serve_meanwhile(struct far__port *port)
 /* In a callback this thread does not see to the deadline of its call, of which only it knows: the zygote does. */
 static void entrust_deadline(const struct far__awaited *a, uint64_t deadline)
 {
-	struct far__port *port = a->port;
+	const struct far__port *port = a->port;
 	uint64_t now = far__now();
 
-	if (a->ring == &port->lane.call && port->slave->kind == FAR_PROCESS)
-		give_notice(a->ring, &port->lane.head->notice[FAR_CALL], a->position, true,
-			    deadline > now ? (int)((deadline - now) / 1000000) : 0);
+	give_notice(a->ring, &port->lane.head->notice[FAR_CALL], a->position, true,
+		    deadline > now ? (int)((deadline - now) / 1000000) : 0);
+}
+
+/* Whether that is to be done now: of a call that has begun, and may be told in a notice. */
+static bool may_entrust(const struct far__awaited *a, uint64_t deadline)
+{
+	enum { NOTICE_MS = 1 << 29 };
+	const struct far__port *port = a->port;
+
+	return deadline != FAR_FOREVER && port->slave->kind == FAR_PROCESS && a->ring == &port->lane.call &&
+	       far__ring_has_taken(a->ring, a->position) && deadline < far__now() + NOTICE_MS * 1000000ull;
 }
 
 /* See back.c. */
 static void await_serving(struct far__awaited *a, uint64_t deadline)
 {
 	struct far__port *port = a->port;
-	bool entrusted = deadline == FAR_FOREVER;
+	bool entrusted = false;
 
 	a->outer = port->waits;
 	port->waits = a;
 	port->queued = true;
 	while (!settled(a)) {
-		if (deadline != FAR_FOREVER && far__now() >= deadline)
+		bool called = is_called(port);
+
+		/* Who only looks serves what has come. */
+		if (deadline != FAR_FOREVER && far__now() >= deadline && (deadline || !called))
 			break;
-		if (!is_called(port)) {
+		if (!called) {
 			await_once(a, deadline);
 			continue;
 		}
-		if (!entrusted)
+		if (!entrusted && may_entrust(a, deadline)) {
 			entrust_deadline(a, deadline);
-		entrusted = true;
+			entrusted = true;
+		}
 		serve_meanwhile(port);
+		if (!deadline)
+			break;
 	}
 	port->waits = a->outer;
 }

@@ -459,8 +459,28 @@ static int kill_slow(struct far__slave *slave)
 	far__zygote_kill(number);
 	if (far__park_sleep(&slave->segment->control, is_gone, &number, far__deadline(PATIENCE_MS)))
 		return too_slow(slave, "killed");
+	slave->goes_on = true;
 	far__member_dying(number, SIGKILL);
 	return too_slow(slave, "left to the zygote, which is stopped, it seems: it kills the slave when it goes on");
+}
+
+/*
+ * It is closed, and its number free for another, unless nobody knows whether the process has
+ * ended: then its segment is left to it. A zygote that is but stopped gives the number away when
+ * it has buried the slave; if it did so just now, without having seen that, it is for us.
+ */
+static void give_number(unsigned number)
+{
+	struct far__member *m = far__member(number);
+
+	if (far__is_gone(number)) {
+		if (far__zygote_alive())
+			far__member_give(number);
+		return;
+	}
+	shm_cas(&m->owner, far__self, FAR_DOOMED);
+	if (shm_load(&m->state) == FAR_DEAD && shm_cas(&m->owner, FAR_DOOMED, far__self))
+		far__member_give(number);
 }
 
 static int close_process(struct far__slave *slave, uint64_t deadline)
@@ -489,11 +509,8 @@ static int close_process(struct far__slave *slave, uint64_t deadline)
 	}
 	far__ports_idle(slave, FAR_FOREVER);
 	far__ports_empty(slave);
-	/* If nobody knows whether it has ended, another must not have its segment; the zygote gives it away when it has. */
-	if (!far__is_gone(number))
-		shm_cas(&far__member(number)->owner, far__self, FAR_DOOMED);
-	else if (far__zygote_alive())
-		far__member_give(number);
+	slave->goes_on = false;
+	give_number(number);
 	return result;
 }
 

@@ -95,6 +95,8 @@ static size_t left_in(const struct version *v, const char *folder)
 		return SIZE_MAX;
 	size_t usage = read_number(folder, v->usage), cache = read_cache(v, folder);
 
+	if (usage == SIZE_MAX)
+		return SIZE_MAX;
 	usage -= cache < usage ? cache : usage;
 	return usage < limit ? limit - usage : 0;
 }

@@ -6,6 +6,7 @@
 #ifndef FAR_SHM_HEAP_H
 #define FAR_SHM_HEAP_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -20,9 +21,16 @@ void far__heap_set_owner(unsigned slave);
 /*
  * A block of at least @size bytes, aligned to 64; NULL with *err -ENOBUFS (beyond what is
  * left of the heap's range), -ENOMEM (beyond what the machine, or our cgroup, has left) or
- * -ENOSPC (the object's file system is full). @zero asks for zeros. Lock-free.
+ * -ENOSPC (the object's file system is full); -EBADF (the program has closed our descriptor,
+ * and the kernel is older than 5.14). @zero asks for zeros. Lock-free.
  */
 void *far__heap_alloc(size_t size, bool zero, int *err);
+
+/* That, for far_error()->errnum. */
+static inline int far__heap_errnum(int err)
+{
+	return err == -ENOBUFS ? ENOMEM : -err;
+}
 
 /* Usable bytes of the block that begins at @block, or 0 if none does. */
 size_t far__heap_size(const void *block);

@@ -214,18 +214,18 @@ uint64_t far__uring_heard(void)
 	return id;
 }
 
-/* The program may have closed it, and have a file there now. */
+/* The program may have closed it, and have a file there now, if the kernel tells what it is. */
 static bool has_fd(const struct io_uring *ring)
 {
 	char link[64], name[64];
 
+	if (SYS(fcntl, ring->ring_fd, F_GETFD) == -EBADF)
+		return false;
 	snprintf(link, sizeof link, "/proc/self/fd/%d", ring->ring_fd);
 	long n = SYS(readlinkat, AT_FDCWD, link, name, sizeof name - 1);
 
-	if (n < 0)
-		return n != -ENOENT;
-	name[n] = 0;
-	return strstr(name, "[io_uring]");
+	name[n > 0 ? n : 0] = 0;
+	return n <= 0 || strstr(name, "[io_uring]");
 }
 
 void far__uring_thread_end(void)

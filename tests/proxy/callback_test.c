@@ -2,6 +2,7 @@
  * far_callback(): functions of this process that a slave calls. This program is compiled
  * with debug information, but for unknown.c; its slaves are threads and processes.
  */
+#include <limits.h>
 #include <malloc.h>
 #include <math.h>
 #include <pthread.h>
@@ -555,6 +556,51 @@ static int report_by_two_threads(int (*f)(int))
 		pthread_create(&t[i], NULL, report_for_ever, NULL);
 	pthread_join(t[0], NULL);
 	return 1;
+}
+
+static int report_once(int n)
+{
+	return report(n);
+}
+
+static int store_and_report(int (*f)(int), int n)
+{
+	report = f;
+	return f(n);
+}
+
+/* The call that it makes from here calls back, too, while it but looks whether that is done. */
+static int poll_another(int n)
+{
+	if (n != 1)
+		return 10 * n;
+	far_task(int) t = far_schedule(nested, report_once, 2);
+	double end = seconds() + 5;
+
+	while (far_wait_for(t, 0) == -ETIMEDOUT && seconds() < end)
+		usleep(100);
+	return far_wait_for(t, 0) ? -1 : far_wait(t);
+}
+
+TEST(who_looks_whether_a_call_is_done_serves_what_it_calls_back)
+{
+	nested = far_slave_process();
+	CHECK_EQ(far_invoke(nested, store_and_report, far_callback(poll_another), 1), 20);
+	CHECK_OK();
+	CHECK_EQ(far_slave_close(nested), 0);
+}
+
+TEST(a_deadline_that_is_years_away_kills_nobody)
+{
+	struct far_slave *s = far_slave_process(), *late = far_slave_process();
+
+	far_task(int) t = far_schedule_within(20, late, usleep, 1000);	/* at 20 ms the zygote looks at all deadlines */
+
+	CHECK_EQ(far_invoke_within(INT_MAX, s, sum_of, far_callback(slow), 4), 6);
+	CHECK_OK();
+	CHECK_EQ(far_wait(t), 0);
+	CHECK_EQ(far_slave_close(s), 0);
+	far_slave_close(late);
 }
 
 static int nap(int n)
