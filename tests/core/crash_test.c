@@ -446,7 +446,7 @@ static void set_outer(void)
 }
 
 /* So far down that longjmp() itself does not write there. */
-static void set_outer_below(void)
+static __attribute__((noinline)) void set_outer_below(void)
 {
 	volatile char room[16384];
 
