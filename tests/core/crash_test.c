@@ -448,11 +448,10 @@ static void set_outer(void)
 /* So far down that longjmp() itself does not write there. */
 static __attribute__((noinline)) void set_outer_below(void)
 {
-	volatile char room[16384];
+	char room[16384];
 
-	room[0] = 0;
 	far_invoke(far_slave_self(), set_outer);
-	room[1] = room[0];
+	__asm__ volatile("" : : "r"(room) : "memory");
 }
 
 CRIME jump_into_an_ended_call(void)
