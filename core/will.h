@@ -34,7 +34,7 @@ void far__will_forget(struct far__will *will);
 /* Whose will is to be read: its number, or 0 if there is no more. */
 unsigned far__will_next(void);
 
-/* How that process ends, as wait() will give it; 0: it is not known yet, or not that it ends. */
+/* How that process ends, as wait() will give it, and FAR_STATUS_EXECUTED; 0: it is not known yet, or not that it ends. */
 int far__will_read(pid_t pid);
 
 #endif
