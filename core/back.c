@@ -2,10 +2,10 @@
  * Calls back: from a slave to the thread whose call it runs.
  *
  * While a thread waits for a call that was given callbacks, it serves a member of its
- * own, which the slave calls, until the call's deadline. The slave, while it waits for that, serves the lane by
- * which the call that it runs has come, for what is called back may call it again; and
- * so on to any depth. Each of the two is where it was when the other goes on: what is
- * served last is answered first.
+ * own, which the slave calls, until the call's deadline. The slave, while it waits for
+ * that, serves the lane by which the call that it runs has come, for what is called back
+ * may call it again; and so on to any depth. Each of the two is where it was when the
+ * other goes on: what is served last is answered first.
  *
  * Both sleep where they would sleep only for the reply, and are woken there by a
  * request too: the asking side of each lane is told so (struct far__lane.consumer).

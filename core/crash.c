@@ -32,10 +32,6 @@
 #include "internal.h"
 #include "sys.h"
 
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
-
 enum { YIELDS = 16 };
 
 #define PAGE		4096ul

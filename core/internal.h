@@ -966,6 +966,9 @@ uintptr_t far__task_thread(const struct far__call *call, const struct far_regist
 /* What /proc/PID/stat says behind the name: false if there is no such process. */
 bool far__process_stat(pid_t pid, char *text, size_t size);
 
+/* Of the flags in it: PF_EXITING and PF_FORKNOEXEC of the kernel's linux/sched.h. */
+enum { FAR_EXITING = 0x4, FAR_NOT_EXECUTED = 0x40 };
+
 /* Start it: 0 or -errno. Does not return in a slave process. */
 int far__zygote_start(void);
 

@@ -463,19 +463,24 @@ bool far__server_has_work(struct far__server *server, uint32_t which)
 	return false;
 }
 
+/* The kernel kills a slave process with the zygote, but not one that has changed its user or its capabilities. */
+static bool is_orphan(const struct far__server *server)
+{
+	return server->process && far__zygote_has_died();
+}
+
 static bool should_wake(void *arg)
 {
 	struct far__server *server = arg;
 
 	return far__server_has_work(server, ALL) || shm_load(&server->segment->stop) || far_interrupted() ||
-	       (server->process && far__zygote_has_died());
+	       is_orphan(server);
 }
 
-/* The kernel kills a slave process with the zygote, but not one that has changed its user or its capabilities. */
 static void sleep_idle(struct far__server *server, uint64_t deadline)
 {
 	far__park_sleep(&server->segment->slave, should_wake, server, deadline);
-	if (server->process && far__zygote_has_died())
+	if (is_orphan(server))
 		_exit(1);
 }
 

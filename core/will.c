@@ -63,7 +63,6 @@ unsigned far__will_next(void)
 
 int far__will_read(pid_t pid)
 {
-	enum { EXITING = 4, NOT_EXECUTED = 0x40 };	/* PF_EXITING and PF_FORKNOEXEC among the flags */
 	unsigned flags = 0, threads = 0;
 	int status = 0;
 	char text[512];
@@ -74,8 +73,8 @@ int far__will_read(pid_t pid)
 	const char *last = strrchr(text, ' ');
 
 	/* Other threads of its own may run on for a moment. */
-	if (!(flags & EXITING) || threads != 1 || !last || sscanf(last, "%d", &status) != 1)
+	if (!(flags & FAR_EXITING) || threads != 1 || !last || sscanf(last, "%d", &status) != 1)
 		return 0;
 	/* Its will is executed when it executes a program, and it may have been killed for that since. */
-	return flags & NOT_EXECUTED || !status ? status : status | (int)FAR_STATUS_EXECUTED;
+	return flags & FAR_NOT_EXECUTED || !status ? status : status | (int)FAR_STATUS_EXECUTED;
 }

@@ -581,12 +581,11 @@ bool far__process_stat(pid_t pid, char *text, size_t size)
 /* Whether a process has executed a program since it was forked. Of a zombie the kernel knows it too. */
 static bool has_executed(pid_t pid)
 {
-	enum { NOT_EXECUTED = 0x40 };	/* PF_FORKNOEXEC among the flags */
 	char text[512];
-	unsigned flags = NOT_EXECUTED;
+	unsigned flags = FAR_NOT_EXECUTED;
 
 	return far__process_stat(pid, text, sizeof text) && sscanf(text, "%*c %*d %*d %*d %*d %*d %u", &flags) == 1 &&
-	       !(flags & NOT_EXECUTED);
+	       !(flags & FAR_NOT_EXECUTED);
 }
 
 /* Somebody may have executed a program. Look at all, but spend a small part of the time on it. */

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "internal.h"
+#include "space.h"
 #include "sys.h"
 
 #define GRANULE		256ul
@@ -29,18 +30,10 @@ static size_t used;			/* granules that were ever taken ... */
 static _Atomic size_t opened;	/* ... and that can be */
 static struct piece *pieces[SIZES + 1];	/* by size, the last of all that are larger */
 
-/* Addresses, no memory: a limit on that counts what is opened. */
-static void *reserve(size_t size)
-{
-	long p = SYS(mmap, 0, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	return p < 0 && p > -4096 ? NULL : (void *)p;
-}
-
 static bool begin(void)
 {
-	char *range = reserve(POOL_SIZE);
-	void *map = range ? reserve(GRANULES * sizeof *owners) : NULL;
+	char *range = far__space_reserve(POOL_SIZE);
+	void *map = range ? far__space_reserve(GRANULES * sizeof *owners) : NULL;
 
 	if (!map) {
 		if (range)

@@ -18,10 +18,6 @@
 
 #include "sys.h"
 
-#ifndef MADV_POPULATE_WRITE	/* Linux 5.14 */
-#define MADV_POPULATE_WRITE 23
-#endif
-
 #define SHM_FOLDER "/dev/shm"
 #define SHM_ENOUGH (1ull << 30)
 #define SHM_PIECE (64ul << 10)	/* what is reserved between two signals, however often they come */

@@ -43,8 +43,7 @@ size_t far__size_from(const char *text)
 	return (size_t)n;
 }
 
-/* Addresses with nothing behind them. */
-static void *reserve(size_t size)
+void *far__space_reserve(size_t size)
 {
 	long p = SYS(mmap, 0, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
@@ -54,7 +53,7 @@ static void *reserve(size_t size)
 static char *reserve_windows(size_t *size, unsigned slaves)
 {
 	for (size_t s = WINDOW_SIZE; s >= WINDOW_LEAST; s /= 2) {
-		char *p = reserve(s * slaves);
+		char *p = far__space_reserve(s * slaves);
 
 		if (p) {
 			*size = s;
@@ -152,7 +151,7 @@ static void plug_gaps(void)
 
 	for (size_t size = 1ul << 46; size >= PAGE; size /= 2) {
 		for (;;) {
-			char *p = reserve(size);
+			char *p = far__space_reserve(size);
 
 			if (!p)
 				break;

@@ -71,6 +71,9 @@ static inline void *far__space_segment(unsigned slave)
 	return far__space.control + slave * FAR_SEGMENT_SIZE;
 }
 
+/* Addresses, no memory: a limit on that counts what is opened. NULL: there are none. */
+void *far__space_reserve(size_t size);
+
 /* Reserve pages of a segment (0, -ENOSPC, -ENOMEM); give all of them back, zeroed (0, or -errno with all as it was). */
 int far__space_commit(unsigned slave, size_t offset, size_t length);
 int far__space_discard(unsigned slave);

@@ -7,7 +7,12 @@
 #define FAR_SHM_SYS_H
 
 #include <stddef.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
+
+#ifndef MADV_POPULATE_WRITE	/* Linux 5.14 */
+#define MADV_POPULATE_WRITE 23
+#endif
 
 extern long (*far__sys)(long number, long a, long b, long c, long d, long e, long f);
 
